@@ -34,20 +34,22 @@ SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=pr
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
 SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_the_other_way.py
 # These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
-# other. The others measure, or take the whole machine.
-PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
-	a_revocation_at_* keys_that_other_tools_* \
-	a_peer_that_must_not_* an_upgrade_that_fails_* the_readme_* the_wall_clock_* a_target_that_cannot_* \
-	an_upgrade_loses_no_stream_of_a_few* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* a_gigabyte_* \
-	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \
-	explain_* a_node_that_* a_realm_comes_up_* a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* \
-	a_node_says_* a_reset_at_* a_service_without_* a_service_moves_* shares_of_* the_state_of_* \
-	a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* a_canary_* a_cut_over_* a_drill_* \
-	an_old_way_* two_people_* what_people_* a_drain_* who_scrapes_* unix_sockets_* a_target_is_told_who_* a_link_with_* \
-	a_dry_run_* what_is_marked_* one_stream_* a_rule_* an_audit_log_is_* an_audit_log_outlasts_* \
-	controls_of_*,tests/scenarios/test_$(what).py))
+# other. The others measure, or take the whole machine. Those that take long come first, so that neither of two workers
+# has much to do when the other has nothing left.
+PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* \
+	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
+	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
+	a_lane_that_breaks_* a_far_edge_that_breaks_* a_relay_that_lies_* a_peer_that_must_not_* \
+	a_revocation_at_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
+	a_gigabyte_* a_renewal_that_is_refused_* edges_share_* streams_find_* a_node_lives_* explain_* a_realm_comes_up_* \
+	a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* a_node_says_* a_reset_at_* a_service_without_* \
+	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \
+	unix_sockets_* a_link_with_* a_dry_run_* what_is_marked_* one_stream_* a_pack_of_* a_log_on_a_full_* \
+	applications_* keys_are_renewed_* forty_seeded_* two_workers_* a_release_that_* a_doctor_* \
+	twenty_thousand_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
-XDIST = -n 2 --dist loadfile
+# Files are begun in the order in which they are named.
+XDIST = -n 2 --dist loadfile --no-loadscope-reorder
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)

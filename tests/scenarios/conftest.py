@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
+from tests.scenarios.kit.nodes import PATHS, Line, Stage, line
 
 FIGURES = pytest.StashKey[list[str]]()
 MEASURED = pytest.StashKey[dict[str, Any]]()
 
 # What is exported in every topology. A test that starts a server at a target ends it too.
 SERVICES = ("web", "ssh", "sql", "redis", "iperf", "echo")
-
-
-def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
-    with Stage(factory.mktemp(topology)) as stage:
-        made = line(stage, topology, SERVICES, node_table={"memory": "64MiB"})
-        made.start()
-        yield made
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,17 +40,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-seed", type=int, default=1, help="what happens in the chaos")
 
 
-# The shortest and the longest way in `make test`; that of one relay is what most other scenarios have.
-PATHS = [
-    pytest.param(name, id=name, marks=(pytest.mark.tier_all,) if relays == 1 else ())
-    for name, relays in TOPOLOGIES.items()
-]
+@pytest.fixture(scope="session")
+def realms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Line]]:
+    """The realm of each topology, which is started when it is first asked for and stays to the end."""
+    with ExitStack() as stack:
+
+        @cache
+        def realm(topology: str) -> Line:
+            stage = stack.enter_context(Stage(tmp_path_factory.mktemp(topology)))
+            made = line(stage, topology, SERVICES, node_table={"memory": "64MiB"})
+            made.start()
+            return made
+
+        yield realm
 
 
-@pytest.fixture(scope="session", params=PATHS)
-def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, realms: Callable[[str], Line]) -> Line:
     """Every topology in turn, with all services of the Met's edge ready."""
-    yield from started(tmp_path_factory, request.param)
+    return realms(request.param)
 
 
 @pytest.fixture

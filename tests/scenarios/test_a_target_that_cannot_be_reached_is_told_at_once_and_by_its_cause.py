@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
+from tests.scenarios.kit.nodes import PATHS, Line, Stage, line
 from tests.scenarios.kit.socket_steps import (
     accepted,
     bind_listener,
@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 0.5
 PATIENCE_S = 8.0
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+@pytest.fixture(scope="module", params=PATHS)
 def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """A realm whose exports have targets of every kind. Nobody listens at `echo` unless a test does."""
     exports = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.bulk_clients import Crowd
-from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
+from tests.scenarios.kit.nodes import PATHS, Line, Stage, line
 from tests.scenarios.kit.real_programs import iperf, run
 from tests.scenarios.kit.reload_setup import reload
 from tests.support.waiting import until
@@ -21,7 +21,7 @@ SHORT = 2_000
 LEAST = 100e6
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+@pytest.fixture(scope="module", params=PATHS)
 def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with Stage(tmp_path_factory.mktemp("wide")) as stage:
         made = line(stage, request.param, ["echo", "iperf"], node_table={"workers": WORKERS})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import KENT, TOPOLOGIES, Line, Stage, line
+from tests.scenarios.kit.nodes import KENT, PATHS, Line, Stage, line
 from tests.scenarios.kit.socket_steps import read_exactly, refused_after, wire
 from tests.support.waiting import until
 
@@ -15,7 +15,7 @@ PROMPT_S = 2.0
 GRACE_S = 5.0
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+@pytest.fixture(scope="module", params=PATHS)
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """Services for everybody, for another organisation, and for nobody."""
     exports = {"private": {"allow": ["surrey.police.example"]}, "closed": {"allow": []}}

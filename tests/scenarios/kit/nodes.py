@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import pytest
+
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import ServiceStatus, Status
 from pcgrelay.errors import PcgrelayError
@@ -34,6 +36,11 @@ PCGRELAY = Path(sys.executable).with_name("pcgrelay")
 HOST = "127.0.0.1"
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
 TOPOLOGIES = {"edge-edge": 0, "edge-relay-edge": 1, "edge-relay-relay-edge": 2}
+# The shortest and the longest way in `make test`; that of one relay is what most other scenarios have.
+PATHS = [
+    pytest.param(name, id=name, marks=(pytest.mark.tier_all,) if relays == 1 else ())
+    for name, relays in TOPOLOGIES.items()
+]
 
 START_S = 60.0
 STOP_S = 15.0
