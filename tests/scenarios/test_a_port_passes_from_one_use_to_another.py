@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,10 +17,16 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as made:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("realm")) as made:
         yield made
+
+
+@pytest.fixture
+def realm(shared: Scene) -> Iterator[Scene]:
+    with shared.restored():
+        yield shared
 
 
 def port_of(node: Node) -> int:

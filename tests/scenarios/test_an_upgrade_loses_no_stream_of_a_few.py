@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,10 +20,16 @@ pytestmark = pytest.mark.tier_test
 WHICH = ["met", "relay", "kent"]
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as made:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("realm")) as made:
         yield made
+
+
+@pytest.fixture
+def realm(shared: Scene) -> Iterator[Scene]:
+    with shared.restored():
+        yield shared
 
 
 def chosen(realm: Scene, which: str) -> Node:
@@ -33,7 +38,9 @@ def chosen(realm: Scene, which: str) -> Node:
 
 @pytest.mark.parametrize("which", WHICH)
 def test_a_quiet_stream_goes_on_in_the_new_process(realm: Scene, which: str) -> None:
-    node = chosen(realm, which)
+    node, edges = chosen(realm, which), (realm.met, realm.kent)
+    since = {each: each.moment() for each in edges}
+    opened = {each: each.status().streams.opened_total for each in edges}
     with socket.create_connection(realm.door, 10) as sock:
         sock.settimeout(10)
         sock.sendall(b"before")
@@ -47,17 +54,17 @@ def test_a_quiet_stream_goes_on_in_the_new_process(realm: Scene, which: str) -> 
         realm.stage.await_well()
         sock.sendall(b"later.")
         assert received(sock, 6) == b"later."
-    for each in (realm.met, realm.kent):
+    for each in edges:
         # It is one stream, from its beginning to its end.
-        end = each.await_log("stream.end")
+        end = each.await_log("stream.end", after=since[each], sent_bytes=18)
         assert (end["sent_bytes"], end["received_bytes"], end["code"]) == (18, 18, "done")
         assert (end["from_organisation"], end["to_organisation"]) == (MET, KENT)
         assert end["service"] == f"echo@{KENT}"
         assert end["suite"] == "AES-256-GCM"
-        assert len(each.log("stream.end")) == 1
-        assert not each.log("session.down")
+        assert len(each.log("stream.end", since[each], sent_bytes=18)) == 1
+        assert not each.log("session.down", since[each])
         status = each.status()
-        assert (status.streams.active, status.streams.opened_total) == (0, 1)
+        assert (status.streams.active, status.streams.opened_total) == (0, opened[each] + 1)
 
 
 @pytest.mark.parametrize("which", ["met", "relay"])
@@ -91,6 +98,9 @@ def test_what_the_new_configuration_says_holds_from_then_on(realm: Scene) -> Non
 
 def test_commands_go_to_the_new_process(realm: Scene) -> None:
     node = realm.met
+    # It says once that it is ready, and its successor once more.
+    node.stop()
+    node.start()
     uptime = node.status().node.uptime_s
     assert node.upgrade().returncode == 0
     assert node.status().node.uptime_s > uptime

@@ -19,7 +19,7 @@ from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Read
 from pcgrelay.daemon.handover.memfd import make_record
 from tests.scenarios.kit.demo_nodes import short_folder
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import MET, Node
+from tests.scenarios.kit.nodes import HOST, HUB, MET, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -27,12 +27,19 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 OWN = 5
+DOES_NOT_ANSWER = "the other process does not answer"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("realm")) as made:
+        yield made
 
 
 @pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as made:
-        yield made
+def realm(shared: Scene) -> Iterator[Scene]:
+    with shared.restored():
+        yield shared
 
 
 @contextmanager
@@ -42,13 +49,13 @@ def undisturbed(realm: Scene, node: Node) -> Iterator[None]:
         sock.settimeout(10)
         sock.sendall(b"before")
         assert received(sock, 6) == b"before"
-        pid = node.pid
+        pid, since, since_met = node.pid, node.moment(), realm.met.moment()
         yield
         sock.sendall(b"after!")
         assert received(sock, 6) == b"after!"
         assert (node.pid, node.running) == (pid, True)
-    assert not node.log("lane.down")
-    assert not realm.met.log("session.stalled")
+    assert not node.log("lane.down", since)
+    assert not realm.met.log("session.stalled", since_met)
 
 
 def knock(node: Node) -> Channel:
@@ -82,13 +89,14 @@ def test_what_needs_a_restart_is_refused_by_name(realm: Scene) -> None:
     node = realm.met
     good = node.config.read_text()
     with undisturbed(realm, node):
+        since = node.moment()
         node.config.write_text(good.replace("workers = 1", "workers = 3"))
         done = node.upgrade()
         assert done.returncode == 1
         assert "node.workers has changed, which needs a restart; the running node goes on." in done.stderr
         assert len(done.stderr.splitlines()) == 1
         node.config.write_text(good)
-        assert "node.workers has changed" in node.await_log("handover.failed")["reason"]
+        assert "node.workers has changed" in node.await_log("handover.failed", after=since)["reason"]
 
 
 def test_a_port_that_is_taken_is_refused(realm: Scene) -> None:
@@ -105,7 +113,7 @@ def test_a_port_that_is_taken_is_refused(realm: Scene) -> None:
 @pytest.mark.parametrize("which", ["met", "relay"])
 def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -> None:
     node = realm.relays[0] if which == "relay" else realm.met
-    before = sorted(node.niceness.values())
+    before, since = sorted(node.niceness.values()), node.moment()
     assert before[0] == 0 < before[-1]
     with undisturbed(realm, node):
         for words in (b"", b"\x16\x03\x01\x02", os.urandom(64), b"\xff\xff\xff\xff", b"\0\0\0\2\xc1\xc1"):
@@ -129,10 +137,10 @@ def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -
         given(channel)
         channel.send(Refusal(reason="it cannot read this"), 5)
         channel.close()
-        until(lambda: len(node.log("handover.failed")) == 11)
+        until(lambda: len(node.log("handover.failed", since)) == 11)
     # The workers that go on are begun again, and come before the control plane on a core that they share, as they did.
     until(lambda: list(node.niceness.values()).count(0) == before.count(0), what="the workers are as they were")
-    reasons = [line["reason"] for line in node.log("handover.failed")]
+    reasons = [line["reason"] for line in node.log("handover.failed", since)]
     assert {"it is not to be", "it cannot read this", "the other process is gone"} <= set(reasons)
 
 
@@ -140,10 +148,11 @@ def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -
 def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, which: str) -> None:
     node = realm.relays[0] if which == "relay" else realm.met
     with undisturbed(realm, node):
+        since = node.moment()
         channel = knock(node)
         given(channel)
         began = time.monotonic()
-        node.await_log("handover.failed", reason="the other process does not answer")
+        node.await_log("handover.failed", after=since, reason=DOES_NOT_ANSWER)
         assert time.monotonic() - began < 2
         channel.close()
         # And after all that it can still be upgraded.
@@ -158,11 +167,12 @@ def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: 
         sock.settimeout(5)
         sock.sendall(b"before")
         assert received(sock, 6) == b"before"
+        since = node.moment()
         channel = knock(node)
         channel.receive(Offer, 5)
         channel.send(Ready(), 5)
         channel.receive(State, 5)
-        node.await_log("handover.failed", reason="the other process does not answer")
+        node.await_log("handover.failed", after=since, reason=DOES_NOT_ANSWER)
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(1) == b""
         channel.close()
@@ -171,11 +181,12 @@ def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: 
 def test_a_port_for_links_that_goes_beside_a_new_process_that_hangs_is_closed_all_the_same(realm: Scene) -> None:
     """A copy of it lies in that message too, and would take connections that nobody ever answers."""
     (relay,) = realm.relays
+    since = relay.moment()
     with closing(knock(relay)) as channel:
         channel.receive(Offer, 5)
         channel.send(Ready(), 5)
         (listen,) = channel.receive(State, 5).listens
-        relay.await_log("handover.failed", reason="the other process does not answer")
+        relay.await_log("handover.failed", after=since, reason=DOES_NOT_ANSWER)
         host, _, port = listen.rpartition(":")
         assert is_open((host, int(port)))
         realm.change(relay, listens=[f"{host}:{free_port()}"])
@@ -227,6 +238,7 @@ def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
     done = realm.relays[0].upgrade()
     assert done.returncode == 1
     assert "it drains; undo that first" in done.stderr
+    assert command("drain", "--undo", "-c", realm.relays[0].config).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -239,11 +251,12 @@ def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
     ],
 )
 def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
-    realm: Scene, handover: bytes, record: bytes, words: str
+    tmp_path: Path, handover: bytes, record: bytes, words: str
 ) -> None:
-    node = realm.met
-    node.stop()
-    with socket.socket(socket.AF_UNIX) as door:
+    # The one that it is to replace is played here.
+    stage = Stage(tmp_path)
+    node = stage.node(MET, "met-1", links=[{"peer": f"relay-1.{HUB}", "address": f"{HOST}:{free_port()}"}])
+    with stage, socket.socket(socket.AF_UNIX) as door:
         door.bind(str(handover_path(node.admin)))
         door.listen()
         node.spawn("--take-over")

@@ -86,6 +86,13 @@ def moved(folder: Path, **environment: str) -> Iterator[Moved]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
+    """For what changes nothing."""
+    with moved(tmp_path_factory.mktemp("standing")) as made:
+        yield made
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Moved]:
     with moved(tmp_path) as made:
@@ -244,10 +251,10 @@ def test_before_the_gateway_is_there_an_edge_is_a_plain_proxy_that_counts(tmp_pa
         (("cjx",), 2),
     ],
 )
-def test_shares_that_are_none_change_nothing(service: Moved, wrong: tuple[str, ...], code: int) -> None:
-    before = shares(service)
-    refused = service.outlet(*wrong)
+def test_shares_that_are_none_change_nothing(standing: Moved, wrong: tuple[str, ...], code: int) -> None:
+    before = shares(standing)
+    refused = standing.outlet(*wrong)
     assert refused.returncode == code, refused.stdout + refused.stderr
     assert len(refused.stderr.strip().splitlines()) <= 3
     assert "Traceback" not in refused.stderr
-    assert shares(service) == before
+    assert shares(standing) == before

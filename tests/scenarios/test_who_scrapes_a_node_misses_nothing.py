@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,10 +23,16 @@ pytestmark = pytest.mark.tier_test
 UPGRADES = 5
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as made:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("realm")) as made:
         yield made
+
+
+@pytest.fixture
+def realm(shared: Scene) -> Iterator[Scene]:
+    with shared.restored():
+        yield shared
 
 
 class Scraper(threading.Thread):

@@ -17,6 +17,7 @@ from pcgrelay.admin.client import ask
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 class Scene:
@@ -54,6 +55,22 @@ class Scene:
     def tables(self, node: Node) -> dict[str, Any]:
         """The tables of a node's configuration, as they were written last."""
         return self._tables[node.dotted]
+
+    @contextmanager
+    def restored(self) -> Iterator[Scene]:
+        """What a test changes in files is undone at the end of the block, and in the nodes; who was stopped is back."""
+        before = {name: _copied(tables) for name, tables in self._tables.items()}
+        yield self
+        self._tables = before
+        for node in self.nodes:
+            self.change(node)
+            if node.running:
+                answer = reload(node)
+                assert answer.ok, answer
+            else:
+                node.start()
+        self.stage.await_well()
+        until(lambda: not any(node.status().streams.active for node in (self.met, self.kent)), 20, "no stream is left")
 
     def renew(self, node: Node) -> None:
         """Put a new key and certificate in the place of the old ones, as a renewal does it."""
