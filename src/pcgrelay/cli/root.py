@@ -99,7 +99,9 @@ class LazyGroup(click.Group):
         module, _, name = self._lazy[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
-        # Here, since it depends on what options the command has.
+        # Here, since it depends on what options the command has; and only then: it loads what draws tables.
+        if not any(parameter.name == "as_json" for parameter in command.params):
+            return command
         return importlib.import_module("pcgrelay.cli.marking").with_marking(command)  # type: ignore[no-any-return]
 
     def resolve_command(

@@ -383,3 +383,15 @@ def test_times_and_counts() -> None:
         "1 d 1 h",
     ]
     assert count(1_234_567) == "1,234,567"
+
+
+@pytest.mark.parametrize("command", ["run", "upgrade"])
+def test_who_waits_for_a_node_waits_for_nothing_that_draws_tables(command: str) -> None:
+    program = f"""
+import sys
+from pcgrelay import cli
+cli.invoke([{command!r}, "--help"])
+print(sorted({{"rich", "aiohttp", "jinja2"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
