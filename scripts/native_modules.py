@@ -180,6 +180,12 @@ def build_base(modes: set[str]) -> Path:
     return Path(os.environ.get("PCGRELAY_BUILD_BASE") or Path("build", "-".join(kinds)))
 
 
+def generated_base(modes: set[str]) -> Path:
+    """Where the C is that Cython writes. A mode that only the compiler has to know takes that of the ordinary build."""
+    ordinary = modes <= {"debug", *SANITISERS} and "PCGRELAY_BUILD_BASE" not in os.environ
+    return (Path("build") if ordinary else build_base(modes)) / "cython"
+
+
 def build_options(modes: set[str]) -> dict[str, dict[str, object]]:
     """Options of setuptools' commands: where a mode leaves what it builds."""
     options: dict[str, dict[str, object]] = {"build_ext": {"parallel": JOBS}}
@@ -237,7 +243,7 @@ def extensions(modes: set[str], package: str) -> list[Extension]:
     return own + cythonize_strictly(
         modules,
         include_path=[str(alias_tree())],
-        build_dir=None if "trace" in modes else str(build_base(modes) / "cython"),
+        build_dir=None if "trace" in modes else str(generated_base(modes)),
         compiler_directives={**DIRECTIVES, "linetrace": "trace" in modes},
         annotate="annotate" in modes,
         nthreads=JOBS,

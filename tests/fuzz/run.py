@@ -82,7 +82,7 @@ def build_core(clang: str) -> None:
 def build_face(clang: str) -> None:
     """fuzzface.pyx, as the core is built, into the folder of the core's modules."""
     source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / f"fuzzface{sysconfig.get_config_var('EXT_SUFFIX')}"
-    generated = BUILD / "cython" / "fuzzface.c"
+    generated = BUILD / "fuzzface.c"
     if is_newer(target, [*HARNESSES.glob("*.p??"), *(ROOT / "src/_core").rglob("*.p??")]):
         return
     subprocess.run(
