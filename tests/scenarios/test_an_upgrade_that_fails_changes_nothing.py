@@ -254,9 +254,8 @@ def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
     tmp_path: Path, handover: bytes, record: bytes, words: str
 ) -> None:
     # The one that it is to replace is played here.
-    stage = Stage(tmp_path)
-    node = stage.node(MET, "met-1", links=[{"peer": f"relay-1.{HUB}", "address": f"{HOST}:{free_port()}"}])
-    with stage, socket.socket(socket.AF_UNIX) as door:
+    with Stage(tmp_path) as stage, socket.socket(socket.AF_UNIX) as door:
+        node = stage.node(MET, "met-1", links=[{"peer": f"relay-1.{HUB}", "address": f"{HOST}:{free_port()}"}])
         door.bind(str(handover_path(node.admin)))
         door.listen()
         node.spawn("--take-over")
@@ -276,7 +275,7 @@ def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
         os.close(descriptor)
         for sock in sockets:
             sock.close()
-    assert node.await_exit(10) == 1
+        assert node.await_exit(10) == 1
     (sentence,) = node.log_text.splitlines()
     assert sentence.startswith("pcgrelay: The running node was not taken over: ")
     assert words in sentence

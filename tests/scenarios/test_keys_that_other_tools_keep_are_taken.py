@@ -45,9 +45,9 @@ def realm(shared: Scene) -> Iterator[Scene]:
         assert not node.log("session.down", since)
 
 
-def fresh_pair(realm: Scene, number: int) -> tuple[bytes, bytes]:
+def fresh_pair(realm: Scene) -> tuple[bytes, bytes]:
     """A new certificate and key of the Met."""
-    files = realm.stage.pki.issue(MET, "met-1", into=f"fresh-{number}")
+    files = realm.stage.pki.issue(MET, "met-1", into=f"fresh-{os.urandom(4).hex()}")
     return files.certificate.read_bytes(), files.key.read_bytes()
 
 
@@ -88,8 +88,8 @@ def test_step_writes_in_place_and_runs_a_reload(realm: Scene, figure: Callable[[
     """`step ca rekey --daemon --exec "pcgrelay reload -c FILE"`."""
     tls = tls_of(realm)
     with applications(realm.door, 2) as witnesses:
-        for number in range(ROTATIONS):
-            certificate, key = fresh_pair(realm, number)
+        for _ in range(ROTATIONS):
+            certificate, key = fresh_pair(realm)
             write_in_place(tls / "met-1.pem", certificate, 0o600)
             # Whoever reloads in between is refused, and the node goes on with the pair that it has.
             early = command("reload", "-c", realm.met.config)
@@ -104,7 +104,7 @@ def test_step_writes_in_place_and_runs_a_reload(realm: Scene, figure: Callable[[
 
 def test_a_file_that_is_half_written_changes_nothing(realm: Scene) -> None:
     tls = tls_of(realm)
-    certificate, key = fresh_pair(realm, 0)
+    certificate, key = fresh_pair(realm)
     for name, data in (("met-1.pem", certificate), ("met-1.key", key)):
         before = (tls / name).read_bytes()
         for part in (b"", data[: len(data) // 2]):
@@ -120,13 +120,13 @@ def test_vault_agent_renames_and_runs_a_command(realm: Scene) -> None:
     """`perms = "0600"` for the key, and the command of the template that is rendered last."""
     tls = tls_of(realm)
     with applications(realm.door, 2):
-        for number in range(ROTATIONS):
-            certificate, key = fresh_pair(realm, number)
+        for _ in range(ROTATIONS):
+            certificate, key = fresh_pair(realm)
             write_renamed(tls / "met-1.key", key, 0o600)
             write_renamed(tls / "met-1.pem", certificate, 0o644)
             assert reload(realm.met).changes == ("certificate renewed", "private key renewed")
     # Its default is 0644, which is too much for a key.
-    certificate, key = fresh_pair(realm, ROTATIONS)
+    certificate, key = fresh_pair(realm)
     write_renamed(tls / "met-1.key", key, 0o644)
     answer = reload(realm.met)
     assert not answer.ok
