@@ -37,7 +37,7 @@ ABOUT = {
     "keys": "fingerprints of the keys with which they signed",
     "lines": "what a change of policy says: also addresses of signers, and of who has a role, where these change",
     "policy": "the same, where a reload is told",
-    "sentence": "in records about approvals: who signed, and who may yet; else made from names and figures",
+    "sentence": "who signed a change, and who may yet",
     "uid": "the number of the user who acted, as the kernel says",
     "reason": "in records of acts: why, as whoever acted wrote it; in config.refused as `sentence`; else one word",
     "observer": "who stated that an old network is not used any more",
@@ -45,6 +45,8 @@ ABOUT = {
 }
 # Besides the records of acts, which have the user's number.
 ALSO = {("reason", "config.refused")}
+# Where a field of that name is about a person or an unknown machine; elsewhere it names nodes, or is made from figures.
+ONLY = {"sentence": ("policy.", "approval."), "source": ("handshake.",)}
 
 
 def dpia(
@@ -94,5 +96,6 @@ def fields_about_people() -> Iterator[tuple[str, str, str]]:
             # Written by a person only where one acts; elsewhere these are words of closed lists.
             acts = {kind.EVENT for kind in record_kinds() if "uid" in (each.name for each in structs.fields(kind))}
             events = [event for event in events if event in acts or (name, event) in ALSO]
+        events = [event for event in events if event.startswith(ONLY.get(name, ("",)))]
         if events:
             yield name, what, ", ".join(events)

@@ -133,6 +133,22 @@ async def test_the_log_says_who_signed_what_is_not_kept(node: ApprovedNode, tmp_
     assert "in the log with other keys" in judges.changes_are_signed(await changes(node, tmp_path), P).observed
 
 
+@pytest.mark.parametrize(
+    ("ts", "outcome"), [("2026-10-01T10:00:01.000Z", PASSED), ("2026-10-01T09:59:59.000Z", FAILED)]
+)
+async def test_a_log_that_began_later_says_nothing_of_a_change(
+    node: ApprovedNode, tmp_path: Path, ts: str, outcome: str
+) -> None:
+    node.values["audit"] = {}
+    node.write()
+    log = tmp_path / "state" / "audit" / "log"
+    log.mkdir(parents=True)
+    (log / segment_name(0)).write_text(rules_line(0, {"ts": ts, "event": "node.ready"}))
+    found = await changes(node, tmp_path)
+    assert [each.number for each in found.changes] == ["CR-2", "CR-1"]
+    assert judges.changes_are_signed(found, P).outcome == outcome
+
+
 async def test_changes_before_the_last_two_are_verified_by_the_signers_of_then(
     node: ApprovedNode, tmp_path: Path
 ) -> None:

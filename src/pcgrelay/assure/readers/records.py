@@ -37,6 +37,15 @@ def newest_records(folder: Path, events: Collection[str], most: int) -> list[dic
     return found[:most]
 
 
+def begins_at(folder: Path) -> str:
+    """Return when the oldest record that is kept was written, UTC; "": there is none."""
+    for segment in segments_of(folder):
+        for line in read_lines(segment):
+            for record in _matching([line.data], [b""]):
+                return str(record.get("ts", ""))
+    return ""
+
+
 def records_after(folder: Path, number: int) -> list[dict[str, Any]]:
     """Return the records of the last segment from that number on."""
     segments = segments_of(folder)[-2:]

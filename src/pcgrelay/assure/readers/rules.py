@@ -14,7 +14,7 @@ from typing import Any
 from pcgrelay.admin.assure_answers import TRANSIT_PATH, TransitAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.assure.judgement import NotHereError
-from pcgrelay.assure.readers.records import log_folder, newest_records
+from pcgrelay.assure.readers.records import begins_at, log_folder, newest_records
 from pcgrelay.assure.rule_facts import (
     BearerPair,
     ChangeFact,
@@ -120,7 +120,12 @@ def _changes(scene: Scene) -> Changes:
         # Those that the log does not name were taken before it begins.
         names = {_named(record) for record in named}
         archived = [each for each in archived if (each.after, each.number) in names]
-    kept = [_verified(each, None if folder is None else taken, rehashed) for each in (*held, *archived)]
+    begins = begins_at(folder) if folder else ""
+    kept = []
+    for each in (*held, *archived):
+        # A log that began later, or keeps nothing from so long ago, says nothing of it.
+        is_before = folder is None or each.taken[:SECONDS] < begins[:SECONDS]
+        kept.append(_verified(each, None if is_before else taken, rehashed))
     known = {(digest, each.number) for each in (*held, *archived) for digest in (each.after, each.digest)}
     told = [_told(each) for each in named if _named(each) not in known]
     newest = sorted((*kept, *told), key=lambda each: each.taken[:SECONDS], reverse=True)[:most]
