@@ -252,7 +252,7 @@ cdef void world_session(void* world, uint32_t link, bint initiator, uint64_t cap
     cdef Session* session
     memset(order.secret, 0xee, 32)
     args.number, args.suite, args.initiator, args.flows = SESSION, self.suite, initiator, 1
-    args.cap, args.marking = cap, 1
+    args.cap, args.marking = cap, 3
     args.gauge = gauge_new(1, 1)
     put(self, order)
     world_turn(self, False)

@@ -210,12 +210,14 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     cdef Stream* stream
     cdef Organisation* peer = session.gauge.organisation
     cdef Cause cause = CAUSE_UNKNOWN_SERVICE
+    # Its path was led as one of the session's marking, whatever the peer says in OPEN.
+    cdef uint8_t marking = <uint8_t>min(record.marking, session.marking)
     if record.stream <= flow.rx_highest:
         return RESULT_BAD_STREAM
     flow.rx_highest = record.stream
     entry = tables_export(shard.tables, record.service, record.service_length)
     if entry != NULL:
-        cause = export_permits(shard, session.number, entry, <uint8_t>record.marking)
+        cause = export_permits(shard, session.number, entry, marking)
     if not organisation_may_open(peer, <int>entry.number if cause == CAUSE_DONE else -1, shard.now_us):
         counter_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
         if not organisation_bears(peer, shard.now_us):
@@ -251,7 +253,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     stream.number = <int>entry.number
     edge_count(shard, stream, 1)
     stream.rule = entry.rule
-    stream.marking = <uint8_t>record.marking
+    stream.marking = marking
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
     elif shard.draining or entry.state == EXPORT_DRAIN:

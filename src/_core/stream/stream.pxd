@@ -183,7 +183,7 @@ cdef struct Stream:
     uint8_t target              # which of the export's addresses is being tried
     uint8_t elsewhere           # the worker that gets its socket for session, plus 1; 0: none
     uint8_t cause
-    uint8_t marking             # the marking that the far edge sent in OPEN
+    uint8_t marking             # the one that the far edge sent in OPEN, and at most that of the session
     uint8_t state
     uint8_t say                 # TX_*
     uint8_t place
