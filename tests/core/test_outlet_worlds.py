@@ -110,7 +110,7 @@ def run_world(
 @given(
     far=st.sampled_from(SIDES),
     old=st.sampled_from(SIDES),
-    state=st.sampled_from([native.IMPORT_LIVE, native.IMPORT_PENDING, native.IMPORT_DOWN]),
+    state=st.sampled_from([native.IMPORT_LIVE, native.IMPORT_PENDING, native.IMPORT_DOWN, native.IMPORT_UNCLEARED]),
     share=st.sampled_from([0, 1, 100, 199, 200]),
     granted=st.booleans(),
     careful=st.booleans(),

@@ -167,10 +167,11 @@ def test_a_gateway_that_is_silent_is_given_up_in_its_time(across: Across) -> Non
 def test_a_gateway_without_a_route_is_away(across: Across) -> None:
     with server(says(b"far ")) as far, server(says(b"old ")) as old:
         outlets = Outlets(across, far, old)
-        for outlets.state in (native.IMPORT_DOWN, native.IMPORT_PENDING):
+        for outlets.state in (native.IMPORT_DOWN, native.IMPORT_PENDING, native.IMPORT_UNCLEARED):
             outlets.publish()
             assert asks(outlets.address) == b"old hello"
-        assert outlets.failures(2) == [(GATEWAY, "away", "no-route")] * 2
+        causes = ("no-route", "no-route", "marking")
+        assert outlets.failures(3) == [(GATEWAY, "away", cause) for cause in causes]
         wanted = [event for event in outlets.near.seen if event[0] == native.EVENT_IMPORT_WANTED]
     assert len(wanted) == 1
 
@@ -200,12 +201,30 @@ def test_where_all_fail_the_first_cause_is_told(across: Across) -> None:
     assert outlets.failures(2) == [(DIRECT, "refused", "target-refused"), (GATEWAY, "refused", "far-reset")]
 
 
-def test_nowhere_to_go(across: Across) -> None:
+@pytest.mark.parametrize(("state", "cause"), [(native.IMPORT_DOWN, "no-route"), (native.IMPORT_UNCLEARED, "marking")])
+def test_nowhere_to_go(across: Across, state: int, cause: str) -> None:
     outlets = Outlets(across, ("127.0.0.1", free_port()), None)
-    outlets.state = native.IMPORT_DOWN
+    outlets.state = state
     outlets.publish()
     assert is_turned_away(outlets.address)
-    assert outlets.failures(2) == [(GATEWAY, "away", "no-route"), (DIRECT, "away", "target-unresolved")]
+    assert outlets.near.wait_kind(native.EVENT_STREAM_END)[9] == cause
+    assert outlets.failures(2) == [(GATEWAY, "away", cause), (DIRECT, "away", "target-unresolved")]
+
+
+def test_a_gateway_that_is_waited_for_and_is_not_cleared_is_led_on(across: Across) -> None:
+    with server(says(b"old ")) as old:
+        outlets = Outlets(across, ("127.0.0.1", free_port()), old)
+        outlets.state = native.IMPORT_PENDING
+        outlets.publish(wait_ms=5_000)
+        answers: list[bytes] = []
+        asking = threading.Thread(target=lambda: answers.append(asks(outlets.address)))
+        asking.start()
+        outlets.near.wait_kind(native.EVENT_IMPORT_WANTED)
+        outlets.state = native.IMPORT_UNCLEARED
+        outlets.publish(wait_ms=5_000)
+        asking.join(20)
+    assert answers == [b"old hello"]
+    assert outlets.failures() == [(GATEWAY, "away", "marking")]
 
 
 @pytest.mark.parametrize("leads", [True, False])

@@ -88,7 +88,7 @@ async def test_one_that_nobody_answers(realm: PlaneRealm, outlet: int, silent: t
 
 
 @OUTLETS
-@pytest.mark.parametrize("state", [native.IMPORT_DOWN, native.IMPORT_PENDING])
+@pytest.mark.parametrize("state", [native.IMPORT_DOWN, native.IMPORT_UNCLEARED, native.IMPORT_PENDING])
 async def test_one_whose_outlet_is_away(realm: PlaneRealm, outlet: int, state: int) -> None:
     """At once: a shadow waits for a session no longer than the tables say."""
     realm.publish(None, state=state)

@@ -21,7 +21,7 @@ from tests.support.applications import (
     transfer,
     was_reset,
 )
-from tests.support.cores import CoreRealm, listen, tcp_pair
+from tests.support.cores import CoreRealm, carried_out, listen, tcp_pair
 from tests.support.ports import free_port
 from tests.support.stream_ends import causes, end_of, ends
 from tests.support.waiting import until
@@ -166,6 +166,37 @@ def test_an_import_that_is_down_is_closed_at_once() -> None:
         across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_DOWN, [])], grants=[])
         assert is_turned_away(listen(across.near))
         assert causes(across.near) == (6, "no-route")
+
+
+def test_an_import_without_a_cleared_way_is_closed_for_its_marking() -> None:
+    with Across(relays=0) as across:
+        core = across.near.core
+        core.publish(exports=[], imports=[(0, b"echo", 2, 0, native.IMPORT_UNCLEARED, [])], grants=[])
+        address = listen(across.near)
+        assert is_turned_away(address)
+        assert causes(across.near) == (6, "marking")
+        assert core.counters()["stream_end_marking_total"] == 1
+        # One that waits for a route is told the same, as soon as it is known that none is cleared.
+        core.publish(exports=[], imports=[(0, b"echo", 2, 0, native.IMPORT_PENDING, [])], grants=[])
+        carried_out(across.near)
+        with client(address) as connection:
+            across.near.wait_kind(native.EVENT_IMPORT_WANTED)
+            core.publish(exports=[], imports=[(0, b"echo", 2, 0, native.IMPORT_UNCLEARED, [])], grants=[])
+            assert was_reset(connection)
+        assert causes(across.near) == (6, "marking")
+
+
+@pytest.mark.parametrize("said", [2, 3])
+def test_what_is_said_in_open_does_not_raise_the_marking_of_a_session(said: int) -> None:
+    """The path of a session was led by the session's own marking, whatever a member writes into OPEN."""
+    with server(echo) as target, Across(relays=0) as across:
+        rows = [(0, b"echo", 2, 0, native.EXPORT_READY, 2000, [target])]
+        across.far.core.publish(exports=rows, imports=[], grants=[(across.session, [0])])
+        carried_out(across.far)
+        routes = [(across.session, 2, 100)]
+        across.near.core.publish(exports=[], imports=[(0, b"echo", said, 0, native.IMPORT_LIVE, routes)], grants=[])
+        assert is_turned_away(listen(across.near))
+        assert causes(across.far) == (5, "marking")
 
 
 def test_a_connection_waits_for_a_route_and_gets_it() -> None:

@@ -46,7 +46,7 @@ from pcgrelay._core.base.result cimport (
 )
 from pcgrelay._core.stream.meter cimport meter_new
 from pcgrelay._core.stream.service_tables cimport (
-    EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, OUTLET_DIRECT,
+    EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_LIVE, IMPORT_PENDING, IMPORT_UNCLEARED, OUTLET_DIRECT,
     OUTLET_GATEWAY, Export, Import, Outlets, Tables, tables_hold, tables_index, tables_new,
 )
 from pcgrelay._core.session.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
@@ -229,7 +229,7 @@ cdef Tables* make_tables(uint32_t which) noexcept nogil:
     fill_export(&made.exports[5], 5, b"deny", EXPORT_READY, 1)
     fill_import(&made.imports[0], 0, IMPORT_LIVE, 1)
     fill_import(&made.imports[1], 1, IMPORT_PENDING if which == 0 else IMPORT_LIVE, which & 1)
-    fill_import(&made.imports[2], 2, IMPORT_DOWN if which == 0 else IMPORT_PENDING, 0)
+    fill_import(&made.imports[2], 2, IMPORT_UNCLEARED if which == 0 else IMPORT_PENDING, 0)
     if which == 2:
         for i in range(3):
             fill_outlets(&made.imports[i])

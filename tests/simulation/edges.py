@@ -74,9 +74,10 @@ class Edge(Node):
              3_000, [("127.0.0.1", port_of(self.name, number))] * TARGETS)
             for number in range(SERVICES) if number not in self.withdrawn
         ]  # fmt: skip
+        down = (native.IMPORT_DOWN, native.IMPORT_UNCLEARED)
         imports = [
             (number, b"service-%d" % number, 1, 0,
-             native.IMPORT_DOWN if number in self.outlets.down else hopeful, routes, self.outlets.row(number))
+             down[number % 2] if number in self.outlets.down else hopeful, routes, self.outlets.row(number))
             for number in range(SERVICES)
             if number not in self.forgotten
         ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from pcgrelay.catalogue import exchange as exchange_module
 from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, Offer, SignedEntry
@@ -22,7 +23,7 @@ from pcgrelay.dataplane.api import PathSpec
 from pcgrelay.dataplane.events import SessionMoved, SessionResumed, SessionUp
 from pcgrelay.gateway.edge_routes import EdgeRoutes
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.messages import Advert, Message, Withdraw
+from pcgrelay.messages import Advert, Message, PathOpen, Withdraw
 from pcgrelay.model import NodeId, Precedence, Role, Suite
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.edge import EdgePaths, PathEnd
@@ -35,6 +36,8 @@ from pcgrelay.session.table import Sessions
 from tests.support.virtual_time import VirtualLoop
 
 REALM = "police.example"
+# What a relay may hide: who was before it on a path and is behind it, how a path is marked, and who it is itself.
+LIES = ("names", "marking", "self")
 TRIP_S = 0.002  # of a message over one wire
 MIB = 1 << 20
 
@@ -59,6 +62,7 @@ class End:
     usable = able = controlled = has_lanes = is_steady = is_well = property(lambda self: self.is_up)
 
     def send(self, message: Message) -> None:
+        message = self.node.spoken(message)
         if self.is_up:
             asyncio.get_running_loop().call_later(TRIP_S, self.other.deliver, message)
 
@@ -97,6 +101,10 @@ class Node:
     def catalogue_changed(self) -> None:
         """Do what the role does."""
 
+    def spoken(self, message: Message) -> Message:
+        """What it says in place of a message."""
+        return message
+
     def receive(self, link: End, message: Message) -> None:
         given: Any = link
         if isinstance(message, Advert | Withdraw):
@@ -120,6 +128,7 @@ class Node:
 class Relay(Node):
     def __init__(self, realm: Realm, identity: NodeId) -> None:
         super().__init__(realm, identity, Role.RELAY)
+        self.lie, self.claims = "", ""
         self.table: dict[int, PathSpec] = {}
         self.paths = RelayPaths(
             identity,
@@ -133,6 +142,16 @@ class Relay(Node):
             emit=lambda record: None,
             clock=realm.loop,
         )
+
+    def spoken(self, message: Message) -> Message:
+        names = (self.claims if self.lie == "self" else self.id.uri,)
+        if self.lie in ("names", "self") and isinstance(message, PathOpen):
+            return structs.replace(message, via=names)
+        if self.lie in ("names", "self") and isinstance(message, Advert):
+            return structs.replace(message, path=names)
+        if self.lie == "marking" and isinstance(message, PathOpen):
+            return structs.replace(message, marking=1)
+        return message
 
     def path_add(self, path: int, spec: PathSpec) -> None:
         self.table[path] = spec
@@ -192,6 +211,9 @@ class Edge(Node):
 
     def is_barred(self, key: Key) -> bool:
         return self.routes.is_barred(key)
+
+    def may_carry(self, session: Session, end: PathEnd) -> bool:
+        return self.routes.may_carry(session, end)
 
     def session_added(self, session: Session) -> None:
         """Nothing is published."""
@@ -294,6 +316,15 @@ class Realm:
             del end.node.links[end.number]
             end.node.exchange.link_down(given)
             end.node.paths.link_down(given)
+
+    def rename(self, wire: int, a_bearer: str, b_bearer: str) -> None:
+        """Say of a wire that it goes over other networks; both ends judge by that at once."""
+        a, _, b, _ = self.wires[wire]
+        self.wires[wire] = (a, a_bearer, b, b_bearer)
+        if here := self.ends.get(wire):
+            here.bearer, here.other.bearer = a_bearer, b_bearer
+            for end in (here, here.other):
+                end.node.clear(end.node.local.clearances)
 
     # -- the bytes ---------------------------------------------------------------------------------------------
 

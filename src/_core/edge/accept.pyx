@@ -3,8 +3,8 @@ from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.stats cimport (
-    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED,
-    Cause,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED,
+    COUNT_STREAMS_WAITED, Cause,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT, CODE_UNREACHABLE
@@ -20,14 +20,14 @@ from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, 
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport Session, session_find
 from pcgrelay._core.stream.flow cimport Flow
-from pcgrelay._core.stream.service_tables cimport IMPORT_DOWN, Import, tables_import
+from pcgrelay._core.stream.service_tables cimport Import, import_down_cause, import_is_down, tables_import
 from pcgrelay._core.stream.stream cimport Stream
 
 
 # entry: NULL, if there is no import of this number.
 cdef void give_refusal(Shard* shard, int number, const Import* entry, const StreamOrder* order,
                        Cause cause) noexcept nogil:
-    cdef uint32_t code = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
+    cdef uint32_t code = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE or cause == CAUSE_MARKING else CODE_BUSY
     cdef Event* event
     if order != NULL and (order.shadow != 0 or order.begun):
         setup_refused(shard, entry, order, code, cause)
@@ -62,8 +62,8 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, cons
     if entry == NULL:
         give_refusal(shard, <int>number, NULL, order, CAUSE_NO_ROUTE)
         return ACCEPT_REFUSED
-    if (entry.state == IMPORT_DOWN and entry.outlets == NULL) or shard.draining:
-        give_refusal(shard, <int>number, entry, order, CAUSE_DRAINING if shard.draining else CAUSE_NO_ROUTE)
+    if (import_is_down(entry) and entry.outlets == NULL) or shard.draining:
+        give_refusal(shard, <int>number, entry, order, CAUSE_DRAINING if shard.draining else import_down_cause(entry))
         return ACCEPT_REFUSED
     if entry.outlets != NULL:
         return accept_at_outlets(shard, entry, fd, order, session, stream)
@@ -178,8 +178,8 @@ cdef void accept_tables_changed(Shard* shard) noexcept nogil:
             outlets_wait_over(shard, stream, entry)
             stream = following
             continue
-        if entry == NULL or entry.state == IMPORT_DOWN:
-            edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_NO_ROUTE)
+        if entry == NULL or import_is_down(entry):
+            edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_NO_ROUTE if entry == NULL else import_down_cause(entry))
             stream = following
             continue
         session = choice_session(shard, entry)

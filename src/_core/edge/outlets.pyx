@@ -21,7 +21,8 @@ from pcgrelay._core.session.session cimport Session, session_find
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.meter cimport METER_ACTIVE, METER_MOVED, meter_count, meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    IMPORT_DOWN, OUTLET_DIRECT, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet, Outlets, tables_import,
+    OUTLET_DIRECT, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet, Outlets, import_down_cause,
+    import_is_down, tables_import,
 )
 from pcgrelay._core.stream.stream cimport LIFE_LIVE, SETUP_FAILED, SETUP_UP, Setup, Stream
 
@@ -138,7 +139,7 @@ cdef Cause attempt(Shard* shard, Stream* stream, const Import* entry, uint32_t s
     if outlet.kind == OUTLET_GATEWAY:
         return attempt_gateway(shard, stream, entry, session)
     if outlet.kind != OUTLET_DIRECT:
-        return CAUSE_NO_ROUTE
+        return CAUSE_MARKING if outlet.kind == OUTLET_FORBIDDEN else CAUSE_NO_ROUTE
     if outlet.target_count == 0:
         return CAUSE_TARGET_UNRESOLVED
     return CAUSE_DONE if direct_begin(shard, stream, due_us(shard, stream.setup, entry)) else CAUSE_BUDGET
@@ -157,8 +158,8 @@ cdef Cause attempt_gateway(Shard* shard, Stream* stream, const Import* entry, ui
     cdef Flow* flow
     cdef Elsewhere elsewhere
     cdef Cause cause
-    if entry.state == IMPORT_DOWN:
-        return CAUSE_NO_ROUTE
+    if import_is_down(entry):
+        return import_down_cause(entry)
     if number != 0:
         session = session_find(shard, number)
     if session == NULL:
@@ -194,7 +195,7 @@ cdef Cause wait_for_session(Shard* shard, Stream* stream, const Import* entry) n
 
 
 cdef void outlets_wait_over(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
-    if entry.state != IMPORT_DOWN and choice_session(shard, entry) == NULL:
+    if not import_is_down(entry) and choice_session(shard, entry) == NULL:
         edge_wait(shard, stream)
         return
     timer_clear(&shard.wheel, &stream.timer)

@@ -11,7 +11,7 @@ from pcgrelay._core.base.stats cimport (
     CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_WAITED_TOO_LONG, Cause,
 )
 from pcgrelay._core.base.timer cimport timer_clear
-from pcgrelay._core.base.wire cimport CODE_REFUSED
+from pcgrelay._core.base.wire cimport CODE_REFUSED, CODE_UNREACHABLE
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.mailbox cimport EVENT_SETUP_ENDED, Event, SetupEvent, StreamEndEvent, StreamOrder
@@ -155,7 +155,7 @@ cdef void setup_refused(Shard* shard, const Import* entry, const StreamOrder* or
     cdef Event* event = shard_event(shard, EVENT_SETUP_ENDED)
     cdef SetupEvent* told = &event.data.setup
     told.import_number = order.import_number
-    told.outcome = METER_AWAY if cause == CAUSE_NO_ROUTE else METER_LOCAL
+    told.outcome = METER_AWAY if cause == CAUSE_NO_ROUTE or cause == CAUSE_MARKING else METER_LOCAL
     if order.begun and entry != NULL and entry.outlets != NULL:
         meter_count(meter_at(entry.outlets.meter, shard.index, order.outlet, order.shadow != 0), told.outcome, 1)
     told.code = code
@@ -172,7 +172,9 @@ cdef uint32_t outcome_of(const Stream* stream, uint32_t code, Cause cause) noexc
         return METER_LEFT
     if cause == CAUSE_SESSION_LOST:
         return METER_LOST
-    if cause == CAUSE_NO_ROUTE or cause == CAUSE_TARGET_UNRESOLVED or cause == CAUSE_WAITED_TOO_LONG:
+    if cause == CAUSE_NO_ROUTE or cause == CAUSE_TARGET_UNRESOLVED or cause == CAUSE_WAITED_TOO_LONG \
+            or (cause == CAUSE_MARKING and code == CODE_UNREACHABLE):
+        # The last one: none of its ways is cleared. What is REFUSED for its marking was under way on this outlet.
         return METER_AWAY
     if cause == CAUSE_TARGET_SILENT:
         # A session that has lost its path is no silence of the far side.

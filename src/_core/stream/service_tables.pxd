@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.stats cimport CAUSE_MARKING, CAUSE_NO_ROUTE, Cause
 from pcgrelay._core.stream.meter cimport Meter
 
 
@@ -18,8 +19,9 @@ cdef enum:
 
 cdef enum ImportState:
     IMPORT_DOWN = 0
-    IMPORT_PENDING = 1
-    IMPORT_LIVE = 2
+    IMPORT_UNCLEARED = 1        # down as well: there are ways, and none is cleared for its marking
+    IMPORT_PENDING = 2
+    IMPORT_LIVE = 3
 
 cdef enum ExportState:
     EXPORT_READY = 1
@@ -119,5 +121,13 @@ cdef void tables_hold(Tables* self) noexcept nogil
 cdef void tables_drop(Tables* self) noexcept nogil
 
 cdef const Export* tables_export(const Tables* self, const uint8_t* service, uint32_t length) noexcept nogil
+# Whether an import has no route over the gateway, and nobody waits for one.
+cdef inline bint import_is_down(const Import* self) noexcept nogil:
+    return self.state <= IMPORT_UNCLEARED
+
+# Why one that is down has none.
+cdef inline Cause import_down_cause(const Import* self) noexcept nogil:
+    return CAUSE_MARKING if self.state == IMPORT_UNCLEARED else CAUSE_NO_ROUTE
+
 cdef const Import* tables_import(const Tables* self, uint32_t number) noexcept nogil
 cdef bint tables_grants(const Tables* self, uint32_t session, uint32_t export_number) noexcept nogil

@@ -65,6 +65,7 @@ class Plane:
         self.record_version = int(native.RECORD_VERSION)
         self.record_least = int(native.RECORD_LEAST)
         self.IMPORT_DOWN: int = native.IMPORT_DOWN
+        self.IMPORT_UNCLEARED: int = native.IMPORT_UNCLEARED
         self.IMPORT_PENDING: int = native.IMPORT_PENDING
         self.IMPORT_LIVE: int = native.IMPORT_LIVE
         self.EXPORT_READY: int = native.EXPORT_READY

@@ -234,7 +234,7 @@ class Cutover:
         for name in outlets.all_names:
             index = outlets.index_of(name)
             away = Away.NOT if index is None else outlets.away(index)
-            if away is Away.NOT or (is_starting and index == 0 and away in (Away.WAITING, Away.DOWN)):
+            if away is Away.NOT or (is_starting and index == 0 and away in (Away.WAITING, Away.DOWN, Away.UNCLEARED)):
                 found.add(name)
         return frozenset(found)
 

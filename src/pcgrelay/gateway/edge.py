@@ -39,10 +39,9 @@ from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.handshake import session_cap
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.log.events import PathRefused
 from pcgrelay.log.throttle import Throttle
-from pcgrelay.messages import PathOpen, code_name
-from pcgrelay.path.edge import EdgePaths
+from pcgrelay.messages import PathOpen
+from pcgrelay.path.edge import EdgePaths, PathEnd, refused_record
 from pcgrelay.path.labels import Labels
 from pcgrelay.services.import_causes import ImportFailure, import_failure
 from pcgrelay.services.imports import ImportState, exporters_of, offers_of
@@ -79,7 +78,7 @@ class EdgeRole:
         self.ends = EdgeEnds(node, self.outlets, self.strays)
         self.days = Days(node, self.services, self.outlets, self.strays)
         self.statements = Statements(node)
-        self.tables = EdgeTables(node, self.services, self.outlets, self.strays, self.sessions)
+        self.tables = EdgeTables(node, self.services, self.outlets, self.strays, self.sessions, self.routes)
         self.cutovers = Cutovers(
             node, self.services, self.outlets, self.tables.publisher, self.days, lambda: self.tables.is_starting
         )
@@ -194,6 +193,7 @@ class EdgeRole:
     def clearances_changed(self) -> None:
         self.routes.forget()
         self.sessions.migration.judge(self.routes.may_carry)
+        self.tables.publisher.soon()
 
     def why_no_upgrade(self) -> str:
         return self.drills.why_no_upgrade()
@@ -253,6 +253,7 @@ class EdgeRole:
             offers = offered[imported.settings.service]
             imported.exporters = exporters_of(offers, imported.priority_most)
             imported.is_known = bool(offers)
+            imported.marking = max((offer.marking for _, offer in offers), default=imported.marking)
             wanted |= {key_of(exporter) for exporter in imported.exporters}
         wanted = {key for key in wanted if key.edge != node.local.config.node.id}
         if not node.draining:
@@ -274,6 +275,9 @@ class EdgeRole:
     def is_barred(self, key: Key) -> bool:
         return self.routes.is_barred(key)
 
+    def may_carry(self, session: Session, end: PathEnd) -> bool:
+        return self.routes.may_carry(session, end)
+
     def is_shut_out(self) -> bool:
         return self._node.link_table.is_shut_out()
 
@@ -291,15 +295,7 @@ class EdgeRole:
     def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._node.clock.monotonic_ms())
         if suppressed is not None:
-            self._node.emit(
-                PathRefused(
-                    source=asked.source,
-                    destination=asked.destination,
-                    code=code_name(code),
-                    reason=reason,
-                    suppressed=suppressed,
-                )
-            )
+            self._node.emit(refused_record(asked, code, reason, suppressed))
 
     # -- what the core reports ---------------------------------------------------------------------------------
 

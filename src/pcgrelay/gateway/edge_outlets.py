@@ -162,7 +162,7 @@ class EdgeOutlets:
         for imported, outlets in self.with_outlets():
             outlets.replan(
                 imported.plan,
-                bool(imported.exporters),
+                imported.marking,
                 self.wanted(imported, outlets),
                 imported.settings.outlet,
                 self._listeners,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
 from pcgrelay.path.edge import PathEnd
-from pcgrelay.reasons import OTHER_WAYS
+from pcgrelay.policy.clearances import NAMES
+from pcgrelay.reasons import MARKING, OTHER_WAYS
 from pcgrelay.session.session import Key, Session
 
 Wanted = Callable[[Link], bool]
@@ -16,6 +17,8 @@ Wanted = Callable[[Link], bool]
 # A node behind a neighbour judges by what it alone knows. What it refused for that is asked again after this.
 REFUSED_MS = 10_000
 REFUSED_MOST = 4_096
+# So long an answer is taken for what would be answered now: longer than the longest back-off between two requests.
+REMEMBERED_MS = 60_000
 
 
 class EdgeRoutes:
@@ -23,7 +26,8 @@ class EdgeRoutes:
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
-        self._refused: dict[tuple[NodeId, int, int], int] = {}  # edge, marking and link, until when it is not asked
+        # By edge, marking and link: when, and why, a path was refused there last.
+        self._refused: dict[tuple[NodeId, int, int], tuple[int, str]] = {}
 
     def choose(self, key: Key, avoid: Link | None) -> Link | None:
         """Return the best cleared link to an edge, another one than `avoid` if there is one."""
@@ -40,45 +44,59 @@ class EdgeRoutes:
 
     def refused(self, key: Key, link: Link, reason: str) -> None:
         """Note that a path over a link was refused."""
+        way, now = (key.edge, key.marking, link.number), self._node.clock.monotonic_ms()
+        self._refused.pop(way, None)
         if reason not in OTHER_WAYS:
             return
-        now = self._node.clock.monotonic_ms()
         if len(self._refused) >= REFUSED_MOST:
-            self._refused = {way: until for way, until in self._refused.items() if until > now}
+            self._refused = {each: told for each, told in self._refused.items() if now - told[0] < REMEMBERED_MS}
         if len(self._refused) < REFUSED_MOST:
-            self._refused[key.edge, key.marking, link.number] = now + REFUSED_MS
+            self._refused[way] = now, reason
 
     def forget(self) -> None:
         """Ask everybody again: this node's own clearances have changed."""
         self._refused.clear()
 
     def is_barred(self, key: Key) -> bool:
-        """Whether nothing but clearances keeps a session with an edge from a path."""
-        route = self._node.exchange.route
-        return (
-            route(key.edge, lambda link: True, key.marking) is None and route(key.edge, lambda link: True) is not None
-        )
+        """Whether nothing but clearances, here or at another node, keeps a session with an edge from a path."""
+        return bool(self.uncleared(key))
+
+    def bars(self, key: Key) -> bool | None:
+        """The same; None: there is no way at all."""
+        uncleared = self.uncleared(key)
+        return None if uncleared is None else bool(uncleared)
 
     def may_carry(self, session: Session, end: PathEnd) -> bool:
         """Whether a path of a session is cleared, as far as this edge knows it."""
         relays = self._node.exchange.relays_behind(session.key.edge, end.link) if end.initiator else end.via
         return self._node.local.clearances.clears(session.key.marking, end.link.bearer, relays)
 
-    def uncleared(self, key: Key) -> list[str]:
-        """Return what is not cleared on each way to an edge, if that alone keeps a session from a path."""
-        return list(self._obstacles(key)) if self.is_barred(key) else []
-
-    def _obstacles(self, key: Key) -> Iterator[str]:
+    def uncleared(self, key: Key) -> list[str] | None:
+        """Return what is not cleared on each way to an edge; nothing: one of them is. None: there is no way."""
         exchange, clearances = self._node.exchange, self._node.local.clearances
-        for candidate in exchange.candidates(key.edge, lambda link: True, key.marking):
+
+        def leads(link: Link) -> bool:
+            return link.usable or (link.able and link.peer == key.edge)
+
+        found = []
+        for candidate in exchange.candidates(key.edge, leads, key.marking):
             link = self._node.link_table.links[candidate.number]
-            relays = exchange.relays_behind(key.edge, link)
-            if obstacle := clearances.obstacle(key.marking, link.bearer, relays):
-                yield f"{link.peer.dotted} over {link.bearer}: {obstacle.words(key.marking)}"
+            where = f"{link.peer.dotted} over {link.bearer}"
+            if obstacle := clearances.obstacle(key.marking, link.bearer, exchange.relays_behind(key.edge, link)):
+                found.append(f"{where}: {obstacle.words(key.marking)}")
+            elif self._refusal(key, link, REMEMBERED_MS) == MARKING:
+                found.append(f"{where}: refused there, what is behind it is not cleared for {NAMES[key.marking]}")
+            else:
+                return []
+        return found or None
 
     def _route(self, key: Key, wanted: Wanted) -> Link | None:
         return self._node.exchange.route(key.edge, wanted, key.marking)
 
     def _is_refused(self, key: Key, link: Link) -> bool:
-        until = self._refused.get((key.edge, key.marking, link.number))
-        return until is not None and self._node.clock.monotonic_ms() < until
+        return bool(self._refusal(key, link, REFUSED_MS))
+
+    def _refusal(self, key: Key, link: Link, within_ms: int) -> str:
+        """Return why a path over a link was refused last, if that was a short while ago."""
+        at_ms, reason = self._refused.get((key.edge, key.marking, link.number), (0, ""))
+        return reason if reason and self._node.clock.monotonic_ms() - at_ms < within_ms else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.config import Config
 from pcgrelay.gateway.edge_outlets import EdgeOutlets
+from pcgrelay.gateway.edge_routes import EdgeRoutes
 from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
@@ -29,14 +30,20 @@ class EdgeTables:
     """The service tables of one edge. Its publisher decides when they are published."""
 
     def __init__(
-        self, node: NodeParts, services: EdgeServices, outlets: EdgeOutlets, strays: Strays, sessions: Sessions
+        self,
+        node: NodeParts,
+        services: EdgeServices,
+        outlets: EdgeOutlets,
+        strays: Strays,
+        sessions: Sessions,
+        routes: EdgeRoutes,
     ) -> None:
         self._node = node
         self._services = services
         self._outlets = outlets
         self._strays = strays
         self._sessions = sessions
-        self._planner = ImportPlanner(sessions, node.clock)
+        self._planner = ImportPlanner(sessions, routes.bars, node.clock)
         self.publisher = TablePublisher(node.plane, self.build, self._taken, sessions.count, node.emit)
         self._offered: list[Offer] = []
         self._was_starting = True

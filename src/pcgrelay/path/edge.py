@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pcgrelay.handover.records import LabelsHandover, PathHandover
 from pcgrelay.link.link import Link
+from pcgrelay.log.events import PathRefused as PathRefusedRecord
 from pcgrelay.messages import (
     CARRY_LIMIT_BYTES,
     Carry,
@@ -119,6 +120,13 @@ def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
     if len(set(asked.via)) != len(asked.via):
         return "loop"
     return None if sender.uri == (asked.via[-1] if asked.via else asked.source) else "wrong_sender"
+
+
+def refused_record(asked: PathOpen, code: int, reason: str, suppressed: int) -> PathRefusedRecord:
+    """Return the log record of a refused path. suppressed: so many like it were not logged."""
+    return PathRefusedRecord(
+        source=asked.source, destination=asked.destination, code=code_name(code), reason=reason, suppressed=suppressed
+    )
 
 
 def opened_of(message: PathAccept | PathRefuse | PathClose | Carry) -> int:

@@ -23,7 +23,6 @@ from pcgrelay.dataplane.api import DataPlaneRefused, PathPlane
 from pcgrelay.handover.records import LabelsHandover, RelayPathHandover
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit
-from pcgrelay.log.events import PathRefused as PathRefusedRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import (
     RELAYS_MOST,
@@ -34,11 +33,10 @@ from pcgrelay.messages import (
     PathClose,
     PathOpen,
     PathRefuse,
-    code_name,
 )
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.path.budget import Budget
-from pcgrelay.path.edge import opened_of, sender_refusal
+from pcgrelay.path.edge import opened_of, refused_record, sender_refusal
 from pcgrelay.path.handedon import REQUEST_COST, HandedOn
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay_path import SETUP_ANSWERS, RelayPath
@@ -114,6 +112,11 @@ class RelayPaths:
     def count_over(self, link: Link) -> int:
         """How many paths go onward over a link."""
         return self._onward[link.number]
+
+    @property
+    def marking(self) -> int:
+        """The highest marking of all paths, 1 to 3."""
+        return max((relayed.marking for relayed in self._paths), default=LOWEST)
 
     def led_to(self, edge: NodeId) -> int:
         """How many paths begin or end at an edge."""
@@ -199,6 +202,9 @@ class RelayPaths:
             if word := self._reach(relayed.source, relayed.destination) or self._way_refusal(relayed):
                 self._count(word)
                 self._end(relayed, Code.REFUSED, told=(relayed.a, relayed.b))
+        for relayed in list(self._lingering):
+            if self._reach(relayed.source, relayed.destination) or self._way_refusal(relayed):
+                self._removed(relayed)
 
     def lead_away(self, link: Link) -> None:
         """End the paths onward over a draining link that have another route: their edges open them again."""
@@ -248,15 +254,7 @@ class RelayPaths:
             self._count(refusal.reason)
             suppressed = self._throttle.admit(f"{a.number} {refusal.reason}", self._clock.monotonic_ms())
             if suppressed is not None:
-                self._emit(
-                    PathRefusedRecord(
-                        source=asked.source,
-                        destination=asked.destination,
-                        code=code_name(refusal.code),
-                        reason=refusal.reason,
-                        suppressed=suppressed,
-                    )
-                )
+                self._emit(refused_record(asked, refusal.code, refusal.reason, suppressed))
             self._refuse(a, asked.session, asked.label, refusal.code, refusal.reason)
             return
         self._hand_on(relayed, asked)
@@ -476,8 +474,12 @@ class RelayPaths:
         self._labels.give_back(relayed.b_in)
         if relayed.is_live and lingers:
             self._lingering.add(relayed)
-            asyncio.get_running_loop().call_later(LINGER_S, self._removed, relayed)
+            asyncio.get_running_loop().call_later(LINGER_S, self._lingered, relayed)
         elif relayed.is_live:
+            self._removed(relayed)
+
+    def _lingered(self, relayed: RelayPath) -> None:
+        if relayed in self._lingering:
             self._removed(relayed)
 
     def _removed(self, relayed: RelayPath) -> None:

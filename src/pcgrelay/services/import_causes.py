@@ -43,16 +43,16 @@ def import_failure(
     *,
     is_linked: bool,
     session_cause: Callable[[Exporter], str],
-    uncleared: Callable[[Exporter], Sequence[str]],
+    uncleared: Callable[[Exporter], Sequence[str] | None],
 ) -> ImportFailure:
     """Return why an import is not served.
 
     session_cause: why the last set-up of a session with an edge failed. uncleared: what is not cleared on each way to
-    an edge, if it is that alone.
+    an edge; nothing: one of them is; None: there is no way.
     """
     if not is_linked:
         return ImportFailure(NO_LINK, "no neighbour is linked")
-    barred = [uncleared(each) for each in exporters]
+    barred = [words for each in exporters if (words := uncleared(each)) is not None]
     if barred and all(barred):
         return ImportFailure(MARKING, "; ".join(dict.fromkeys(words for each in barred for words in each[:NAMES_MOST])))
     if exporters:

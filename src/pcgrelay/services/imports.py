@@ -69,6 +69,7 @@ class ImportPlan:
     routes: tuple[tuple[int, int, int], ...]  # (session, precedence, weight)
     priority: int = 0
     left_out: frozenset[int] = frozenset()  # sessions beyond the most routes that an import may have
+    is_barred: bool = False  # it is down because no way to its exporters is cleared for its marking
 
 
 def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[ServiceName, list[tuple[NodeId, Offer]]]:
@@ -108,11 +109,13 @@ def import_plan(
     facts: Callable[[Exporter], Iterable[SessionFact]],
     *,
     starting: bool,
+    is_barred: Callable[[Exporter], bool | None] = lambda exporter: False,
 ) -> ImportPlan:
     """Return state and routes of one import.
 
-    starting: the node started so recently that an unknown service may still be announced. If there are more edges than
-    an import can have, those of the best precedence and the greatest weight remain.
+    starting: the node started so recently that an unknown service may still be announced. is_barred: whether clearances
+    alone keep a session with an exporter from a path; None: no way leads there at all. If there are more edges than an
+    import can have, those of the best precedence and the greatest weight remain.
     """
     routes: list[tuple[int, int, int]] = []
     hopeful = starting and not exporters
@@ -131,4 +134,7 @@ def import_plan(
     if len(routes) > ROUTES_MOST:
         routes.sort(key=lambda route: (route[1], -route[2]))
     left_out = frozenset(session for session, _, _ in routes[ROUTES_MOST:])
-    return ImportPlan(state, marking, tuple(routes[:ROUTES_MOST]), priority, left_out)
+    barred = {is_barred(exporter) for exporter in exporters} if state is ImportState.DOWN else set()
+    return ImportPlan(
+        state, marking, tuple(routes[:ROUTES_MOST]), priority, left_out, True in barred and False not in barred
+    )

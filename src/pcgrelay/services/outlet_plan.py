@@ -29,6 +29,7 @@ class Away(StrEnum):
     NOT = ""
     # the gateway
     DOWN = "down"  # no edge with the service can be reached
+    UNCLEARED = "uncleared"  # one can, but over nothing that is cleared for the service's marking
     WAITING = "waiting"  # a session is being set up
     # a direct one
     UNRESOLVED = "unresolved"  # its name leads nowhere
@@ -201,6 +202,7 @@ def away_words(away: Away, *, is_known: bool = True) -> str:
 _WORDS = {
     Away.NOT: "",
     Away.DOWN: "no edge that exports the service can be reached",
+    Away.UNCLEARED: "no way to it is cleared for the marking of the service",
     Away.WAITING: "a session is being set up",
     Away.UNRESOLVED: "its name leads to no address that it can be reached at",
     Away.LOOP: "its address is a listener of this very node",

@@ -155,18 +155,19 @@ class ImportOutlets:
     def replan(
         self,
         imported: ImportPlan,
-        is_known: bool,
+        marking: int | None,
         governed: Governed,
         configured: str,
         listeners: Iterable[Address],
         today: date,
         now_ms: int,
     ) -> None:
-        """Look at each outlet once more. is_known: an exporter is there, so imported says the service's marking."""
-        if is_known:
-            self.marking = imported.marking
+        """Look at each outlet once more. marking: of the service; None: nobody has told of it yet."""
+        if marking is not None:
+            self.marking = marking
+        gateway = Away.UNCLEARED if imported.is_barred else _GATEWAY_AWAY[imported.state]
         facts = [
-            OutletFact(GATEWAY, 0, _GATEWAY_AWAY[imported.state], patience_ms=self.meter.patience_ms(0, now_ms)),
+            OutletFact(GATEWAY, 0, gateway, patience_ms=self.meter.patience_ms(0, now_ms)),
             *(self._fact(direct, listeners, today, now_ms) for direct in self.directs.values()),
             *(
                 OutletFact(self.names[index], index, Away.MARKING if self._is_below(marking) else Away.REMOVED)

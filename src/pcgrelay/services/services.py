@@ -42,6 +42,9 @@ class Imported:
     settings: ImportSettings
     exporters: list[Exporter] = field(default_factory=list)
     is_known: bool = False  # at least one edge announces it
+    # The highest of all that edges announce of it, those that take no streams now included; the last one holds while
+    # nobody announces it. None: nobody ever has.
+    marking: int | None = None
     is_open: bool = False  # whether its listener is open
     refusal: str = ""  # why the core refused its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))

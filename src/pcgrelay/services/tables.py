@@ -107,8 +107,10 @@ def _closed(last: Import, new: OutletsRow | None, closed: Collection[int]) -> Ou
 class ImportPlanner:
     """Plans an edge's imports from the states of its sessions."""
 
-    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, is_barred: Callable[[Key], bool | None], clock: Clock) -> None:
+        """is_barred: whether clearances alone keep a session from a path; None: there is no way at all."""
         self._sessions = sessions
+        self._is_barred = is_barred
         self._clock = clock
 
     def plan(self, imports: Iterable[Imported], *, starting: bool) -> bool:
@@ -120,11 +122,13 @@ class ImportPlanner:
         settling = False
         with_key = cache(self._sessions.with_key)  # a thousand imports may share one session
         is_well = partial(self._is_well, with_key, now)
+        is_barred = cache(lambda exporter: self._is_barred(key_of(exporter)))
         for imported in imports:
             imported.weigh(is_well, now)
             settling = settling or imported.is_held_down(now)
             facts = partial(self._facts, with_key, imported, now)
-            plan = import_plan(imported.exporters, facts, starting=starting and not imported.is_known)
+            hopes = starting and not imported.is_known
+            plan = import_plan(imported.exporters, facts, starting=hopes, is_barred=is_barred)
             imported.planned(plan, self._sessions.count)
         return settling
 
@@ -156,7 +160,7 @@ def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
             imported.settings.service.service.encode(),
             imported.plan.marking,
             imported.plan.priority,
-            states[imported.plan.state],
+            plane.IMPORT_UNCLEARED if imported.plan.is_barred else states[imported.plan.state],
             imported.plan.routes,
             imported.outlets.row(plane, careful=imported.settings.careful) if imported.outlets else None,
         )

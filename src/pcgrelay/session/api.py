@@ -38,5 +38,8 @@ class SessionObserver(Protocol):
     def is_barred(self, key: Key) -> bool:
         """Whether nothing but clearances keeps such a session from a path."""
 
+    def may_carry(self, session: Session, end: PathEnd) -> bool:
+        """Whether a path of a session is cleared for it now, as far as this edge knows."""
+
     def is_shut_out(self) -> bool:
         """Whether all neighbours refuse this node, so that no path can be opened to it."""

@@ -411,6 +411,19 @@ def test_what_stands_is_what_was_accepted(relay: Relay) -> None:
     assert (found.source, found.destination) == (A, B)
 
 
+async def test_what_still_forwards_for_a_moment_is_judged_too(relay: Relay) -> None:
+    relay.others = [FakeLink(3, B)]
+    relay.accepted(marking=SENSITIVE)
+    relay.relay_paths.lead_over(relay.b)  # type: ignore[arg-type]
+    assert relay.plane.paths
+    relay.relay_paths.judge()
+    assert relay.plane.paths
+    relay.clearances = Clearances(bearers={})
+    relay.relay_paths.judge()
+    assert not relay.plane.paths
+    assert not relay.relay_paths.use(relay.b)  # type: ignore[arg-type]
+
+
 def test_what_an_onward_neighbour_announces_is_judged_too(relay: Relay) -> None:
     relay.clearances = Clearances(organisations={HUB: 3})
     relay.behind[relay.b.number] = (STRANGE_RELAY,)

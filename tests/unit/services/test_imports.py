@@ -83,6 +83,26 @@ def test_nobody_exports(starting: bool, state: ImportState) -> None:
     assert import_plan([], lambda exporter: [], starting=starting).state is state
 
 
+@pytest.mark.parametrize(
+    ("bars", "failures", "expected"),
+    [
+        ({ONE: True, TWO: True}, 2, True),
+        ({ONE: True, TWO: None}, 2, True),  # to the other one leads no way at all
+        ({ONE: True, TWO: False}, 2, False),  # a cleared way is there, and something else is wrong
+        ({ONE: None, TWO: None}, 2, False),
+        ({ONE: True, TWO: True}, 1, False),  # a stream still waits for the next attempt
+    ],
+)
+def test_an_import_is_barred_where_ways_are_there_and_none_is_cleared(
+    bars: dict[NodeId, bool | None], failures: int, expected: bool
+) -> None:
+    exporters = [Exporter(ONE, 2, 1, 50), Exporter(TWO, 2, 1, 50)]
+    facts = [SessionFact(SessionHealth.NONE, 0, failures)]
+    plan = import_plan(exporters, lambda each: facts, starting=False, is_barred=lambda each: bars[each.edge])
+    assert plan.is_barred is expected
+    assert plan.state is (ImportState.PENDING if failures < 2 else ImportState.DOWN)
+
+
 def test_one_live_session_is_enough_and_each_edge_counts_once() -> None:
     facts = {
         ONE: [SessionFact(SessionHealth.UP, 1, 0), SessionFact(SessionHealth.UP, 2, 0)],

@@ -53,6 +53,7 @@ ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
 
 IMPORT_DOWN: Final[int]  # new application connections are closed at once (UNREACHABLE)
+IMPORT_UNCLEARED: Final[int]  # the same, for none of the ways to the exporters is cleared for its marking
 IMPORT_PENDING: Final[int]  # new application connections wait at most wait_ms for routes
 IMPORT_LIVE: Final[int]  # they are opened over one of the routes
 
