@@ -109,5 +109,7 @@ def start_restored(node: Node) -> None:
     node.link_table.judge_restored()
     node.role.trust_changed()
     node.exchange.reload()
+    # The files may have other clearances than the process before this one had.
+    node.role.clearances_changed()
     if isinstance(node.role, EdgeRole):
         node.role.sessions.drop_unknown(plane.sessions())

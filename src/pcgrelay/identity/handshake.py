@@ -65,6 +65,7 @@ class HandshakeParameters:
     session: bytes = b""  # id of the session in PATH_OPEN; empty: the handshake of a link
     marking: int = 0
     priority: int = 0
+    class_required: bool = False  # a peer that does not name the class of the session is refused
     may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays; by default any with a name may
     skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # records the peer's clock
     took: Durations = field(default_factory=Durations)  # records how long completed handshakes took
@@ -269,8 +270,14 @@ class Handshake:
     def _class_judged(self, hello: Hello) -> None:
         """Check that both ends mean the same session and class: a relay could alter both in PATH_OPEN."""
         parameters = self._parameters
-        if not parameters.session or not (hello.session or SESSION_CLASS in hello.features):
-            return  # the handshake of a link, or an older peer
+        if not parameters.session:
+            return  # the handshake of a link
+        if not (hello.session or SESSION_CLASS in hello.features):
+            if not parameters.class_required:
+                return  # an older peer
+            raise self._farewell(
+                Code.VIOLATION, "session_class", "The peer names no class of the session, which has a marking here."
+            )
         if (hello.session, hello.marking, hello.priority) != (
             parameters.session,
             parameters.marking,

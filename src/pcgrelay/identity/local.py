@@ -22,7 +22,7 @@ from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.policy.clearances import clearances_of
+from pcgrelay.policy.clearances import LOWEST, OPEN, clearances_of
 from pcgrelay.policy.in_force import in_force
 
 
@@ -168,8 +168,15 @@ class LocalIdentity:
         self, session: bytes, marking: int, priority: int, flows: int, cap: int
     ) -> HandshakeParameters:
         """Return what this edge offers for a session over a path with that class, number of flows and cap in bytes."""
-        parameters = self._parameters(flows=flows, cap=cap)
-        return replace(parameters, session=session, marking=marking, priority=priority, took=self.session_handshakes)
+        return replace(
+            self._parameters(flows=flows, cap=cap),
+            session=session,
+            marking=marking,
+            priority=priority,
+            # An older peer would not notice that a relay made the marking lower, to lead it where it is not cleared.
+            class_required=marking > LOWEST and self.clearances != OPEN,
+            took=self.session_handshakes,
+        )
 
     def _parameters(self, *, lanes: int = 0, flows: int = 0, cap: int) -> HandshakeParameters:
         config = self.config

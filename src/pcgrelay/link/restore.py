@@ -81,13 +81,18 @@ def restored_settings(handover: LinkHandover, config: Config) -> LinkSettings | 
     """Find the present settings of a link, or make those that it had if the configuration no longer names it."""
     # A record of version 1 has no address: then the bearer alone must match.
     address = Address.parse(handover.address or NOWHERE)
-    alike: list[LinkSettings | ListenSettings] = [
-        each
-        for each in (config.links if handover.dialled else config.listens)
-        if each.bearer == handover.bearer and (not handover.address or each.address == address)
-    ]
-    peer = NodeId.from_uri(handover.peer)
     if not handover.dialled:
-        return next(iter(alike), ListenSettings(address=address, bearer=handover.bearer))
-    dialled = (each for each in alike if isinstance(each, LinkSettings) and each.peer == peer)
+        # What came to an address of this machine is of the network that the file says of it now, as after a reload.
+        came_in = (
+            each
+            for each in config.listens
+            if (each.address == address if handover.address else each.bearer == handover.bearer)
+        )
+        return next(came_in, ListenSettings(address=address, bearer=handover.bearer))
+    peer = NodeId.from_uri(handover.peer)
+    dialled = (
+        each
+        for each in config.links
+        if each.bearer == handover.bearer and (not handover.address or each.address == address) and each.peer == peer
+    )
     return next(dialled, LinkSettings(peer=peer, address=address, bearer=handover.bearer))

@@ -105,9 +105,14 @@ class LinkTable:
         config = self._local.config
         dialled = {(each.peer, each.address): each for each in config.links}
         came_in = {each.address: each for each in config.listens}
-        for (peer, is_dialled, address), standing in self._standings.items():
+        for key, standing in list(self._standings.items()):
+            peer, is_dialled, address = key
             found = dialled.get((peer, address)) if is_dialled else came_in.get(address)
-            standing.settings = found or standing.settings
+            if found is not None and _is_same_way(standing.settings, found):
+                standing.settings = found
+            elif found is not None:
+                # What is up went over another network, or from another address, and stays what it was until it ends.
+                del self._standings[key]
 
     def look(self, figures: Mapping[int, Mapping[str, int]]) -> bool:
         """Judge the health of each link by its counters, once a second; whether any has changed.
@@ -375,7 +380,11 @@ class LinkTable:
 
     def _standing(self, established: HandshakeResult, settings: LinkSettings | ListenSettings) -> LinkHistory:
         key = (established.peer, established.client, settings.address)
-        return self._standings.setdefault(key, LinkHistory(settings))
+        known = self._standings.get(key)
+        if known is None or not _is_same_way(known.settings, settings):
+            # After an upgrade too: a restored link is of the bearer that it had, and the new one of its own.
+            known = self._standings[key] = LinkHistory(settings)
+        return known
 
     def _replaced_by(self, link: Link) -> list[Link]:
         """The links that this one replaces, oldest first."""
@@ -415,6 +424,11 @@ class LinkTable:
         self._tasks.add(task)
         task.add_done_callback(ended)
         return task
+
+
+def _is_same_way(before: LinkSettings | ListenSettings, now: LinkSettings | ListenSettings) -> bool:
+    """Return whether a link that came up by the one is a link by the other; what came to one listener always is."""
+    return before.dials_as(now) if isinstance(before, LinkSettings) and isinstance(now, LinkSettings) else True
 
 
 def _is_wanted(link: Link, reason: str) -> bool:

@@ -95,8 +95,8 @@ class PathRecovery:
     def judge(self, session: Session, may_carry: Callable[[Session, PathEnd], bool]) -> None:
         """Leave what may not carry a session any more. may_carry: whether a path of it is cleared.
 
-        The core sends and takes nothing on such a path from here on. Without another path the session ends at once,
-        and says so to the far edge; one that the far edge began waits for that one to find another.
+        The core sends and takes nothing on such a path from here on. If no other way is cleared, the session ends at
+        once, and says so to the far edge; one that the far edge began waits for that one to find another.
         """
         self.candidates.judge(session, lambda end: may_carry(session, end))
         if session.former is not None and not may_carry(session, session.former):
@@ -105,7 +105,7 @@ class PathRecovery:
         if end is None or may_carry(session, end):
             return
         self._table.count(MARKING)
-        if session.initiator and self._choose(session.key, end.link) is None:
+        if session.initiator and self._observer.is_barred(session.key):
             self._table.close(session, Code.REFUSED, MARKING)
             return
         end.on_closed = None
@@ -215,7 +215,7 @@ class PathRecovery:
                 else:
                     await self._find_way(session)
         except TimeoutError:
-            self._table.close(session, Code.TIMEOUT, "no_path")
+            self._given_up(session)
         except DataPlaneRefused as refused:
             self._table.close(session, Code.UNREACHABLE, str(refused))
         except PathRefused as refused:
@@ -225,6 +225,12 @@ class PathRecovery:
         if session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
             # Its path was lost while it was being moved.
             self.mend(session)
+
+    def _given_up(self, session: Session) -> None:
+        is_barred = session.initiator and self._observer.is_barred(session.key)
+        if is_barred:
+            self._table.count(MARKING)
+        self._table.close(session, Code.TIMEOUT, MARKING if is_barred else "no_path")
 
     def _wait_ms(self, session: Session) -> int:
         most = self._local.config.policy.path_wait_ms
@@ -332,6 +338,9 @@ class PathRecovery:
             )
             if end.flows < session.flows or end.cap < session.cap:
                 raise PathRefused(Code.LIMIT, "path_too_small", link.peer.uri)
+            if not self._observer.may_carry(session, end):
+                # Clearances have changed since it was asked for.
+                raise PathRefused(Code.UNREACHABLE, MARKING, "")
         except BaseException:
             self.paths.close(end, Code.TIMEOUT)
             raise

@@ -348,7 +348,7 @@ class Sessions:
         """Give the secret to the core before anything else is sent. Raises HandshakeRefused or DataPlaneRefused."""
         # Trust and clearances may have changed since the handshake began.
         word = self._local.standing_refusal(established.chain, established.suite, established.group)
-        if not word and not self._local.clearances.clears(session.key.marking, end.link.bearer, end.via):
+        if not word and not self._observer.may_carry(session, end):
             word = MARKING
         if word:
             wipe_secret(established.secret)

@@ -443,6 +443,21 @@ def test_an_older_edge_says_nothing_of_the_class(
     assert mine.established.secret == theirs.established.secret
 
 
+@pytest.mark.parametrize("purpose", [Purpose.SESSION, Purpose.SESSION_RENEWAL])
+def test_an_older_edge_is_refused_where_markings_are_judged(
+    edge: Credentials, far: Credentials, purpose: Purpose
+) -> None:
+    strict = {**CLASS, "class_required": True}
+    mine, theirs = of_session(edge, far, purpose, OLDER, strict)
+    assert theirs.reason == "session_class"
+    assert mine.reason == "peer_refused"
+    mine, _ = of_session(edge, far, purpose, strict, OLDER)
+    assert mine.reason == "session_class"
+    mine, theirs = of_session(edge, far, purpose, strict, strict)
+    assert mine.established
+    assert theirs.established
+
+
 def test_the_class_is_compulsory_between_edges_that_know_it(
     edge: Credentials, far: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
