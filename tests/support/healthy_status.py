@@ -1,5 +1,8 @@
 """The status of a node that is well, with something in every table."""
 
+from msgspec import structs
+
+from pcgrelay.admin.clearances import ClearancesStatus
 from pcgrelay.admin.status import (
     LinkStatus,
     MemoryStatus,
@@ -106,4 +109,20 @@ HEALTHY = Status(
     memory=MemoryStatus(used_bytes=20 << 20, budget_bytes=256 << 20, high_water_bytes=31 << 20),
     workers=(WorkerStatus(index=0, lanes=2, streams=7, sent_bytes=1, received_bytes=2),),
     refusals={"not_allowed": 7},
+)
+
+# The same, at a node whose file says what is cleared.
+JUDGING = structs.replace(
+    HEALTHY,
+    marking="OFFICIAL-SENSITIVE",
+    clearances=ClearancesStatus(
+        bearers={"internet": "OFFICIAL", "psn": "OFFICIAL-SENSITIVE"},
+        organisations={"hub.example": "OFFICIAL-SENSITIVE"},
+        refused_total=3,
+    ),
+    links=(
+        structs.replace(HEALTHY.links[0], cleared="OFFICIAL-SENSITIVE"),
+        structs.replace(HEALTHY.links[1], cleared="OFFICIAL"),
+    ),
+    sessions=tuple(structs.replace(session, marking=2) for session in HEALTHY.sessions),
 )

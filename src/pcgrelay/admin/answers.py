@@ -159,6 +159,7 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
     kind: str = ""  # import, export; at a relay: edge, service
     open: bool = False  # whether a new stream would be accepted, as far as this node knows
     verdict: str = ""
+    marking: str = ""  # of the service, or the highest that the edge offers; empty: nobody has configured any
     rule: str = ""
     health: str = ""
     offer: str = ""  # of an export: what is announced of it

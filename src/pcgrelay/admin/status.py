@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pcgrelay.admin.clearances import ClearancesStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.rules import RuleStatus
 from pcgrelay.admin.validity import CredentialsStatus
@@ -348,7 +349,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
     node: NodeStatus
     condition: str = ""  # ready, degraded, failing, draining
-    marking: str = ""  # the highest of the services that are shown; empty: this node does not judge by markings
+    marking: str = ""  # the highest of an edge's services, or of a relay's paths; empty: nobody has configured any
+    clearances: ClearancesStatus = ClearancesStatus()
     links: tuple[LinkStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()

@@ -21,6 +21,7 @@ from pcgrelay.admin.answers import (
 )
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.status import ListenerStatus
+from pcgrelay.cli.marking import marked
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError, StatusProblem, UsageProblem
 from pcgrelay.model import NameProblem, check_dotted
@@ -81,7 +82,8 @@ def explain(subject: str, caller: str | None, path: Path, as_json: bool) -> int:
     elif answer.reason:
         say(f"pcgrelay: {answer.reason}", err=True)
     else:
-        _print(terminal(), answer)
+        with marked(answer.marking):
+            _print(terminal(), answer)
     if answer.reason:
         return RunError.exit_code
     return 0 if answer.open else StatusProblem.exit_code

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay import config
+from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
 from pcgrelay.admin.status import (
@@ -41,6 +42,7 @@ from pcgrelay.output import (
     size,
     terminal,
 )
+from pcgrelay.policy.clearances import NAMES
 from pcgrelay.reasons import refused_and_ended
 
 EPILOG = """\b
@@ -99,14 +101,14 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         console.print("priority: the system forbids setpriority, so busy workers do not go before the control plane")
     if line := validity_line(status.credentials):
         console.print(line)
-    for line in brought_lines(status.credentials):
+    for line in (*brought_lines(status.credentials), *clearance_lines(status.clearances)):
         console.print(line)
     _print_approvals(console, status.approvals)
     console.print()
     _print_links(console, status.links)
     if status.sessions:
         console.print()
-        _print_sessions(console, status.sessions)
+        _print_sessions(console, status.sessions, is_marked=bool(status.marking))
     if status.services:
         console.print()
         _print_services(console, status.services)
@@ -194,7 +196,7 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
     )
 
 
-def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...]) -> None:
+def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...], *, is_marked: bool) -> None:
     narrow, wide = [], []
     for session in sessions:
         figures = [
@@ -204,8 +206,9 @@ def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...]) -> No
             _proved(session.authenticated_s, session.generation),
         ]
         first = [session.peer, session.via or "-", session.state]
-        wide.append(Row([*first[:2], session.direction, first[2], session.suite, session.group, *figures]))
-        narrow.append(Row([*first, *figures], [f"{session.direction}, {session.suite}, {session.group}"]))
+        marking = [NAMES.get(session.marking, str(session.marking))] if is_marked else []
+        wide.append(Row([*first[:2], session.direction, first[2], session.suite, session.group, *figures], marking))
+        narrow.append(Row([*first, *figures], [", ".join([session.direction, session.suite, session.group, *marking])]))
     numbers = [">streams", ">sent", ">received", ">proved"]
     print_table(
         console,

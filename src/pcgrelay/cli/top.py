@@ -23,7 +23,7 @@ from rich.text import Text
 
 from pcgrelay.admin.client import read_status
 from pcgrelay.cli.cutover.nodes import AskedNode, nodes_of, nodes_option
-from pcgrelay.cli.top_view import Look, cropped, lines
+from pcgrelay.cli.top_view import Look, cropped, lines, marking_of
 from pcgrelay.errors import PcgrelayError, PermissionProblem, UsageProblem
 from pcgrelay.files import write_replacing
 from pcgrelay.output import Screen, fit_window
@@ -96,7 +96,7 @@ class Watch:
 
     def shown(self, width: int, height: int) -> Sequence[Text]:
         """Return the lines for a screen of that size."""
-        return cropped(list(lines(self._now, self._before, width)), width, height)
+        return cropped(list(lines(self._now, self._before, width)), width, height, marking_of(self._now))
 
 
 def _looked(node: AskedNode) -> Look:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from pcgrelay.admin.clearances import clearance_lines, highest
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, SessionStatus, Status
 from pcgrelay.admin.waiting import waiting_words
@@ -34,14 +35,21 @@ class Look:
 def lines(now: Sequence[Look], before: Sequence[Look], width: int) -> Iterator[Text]:
     """Yield the lines of all nodes. before: the look before this one; rates are missing without it."""
     earlier = {look.name: look for look in before}
+    if marking := marking_of(now):
+        yield Text(marking, style="bold")
     for number, look in enumerate(now):
         if number:
             yield Text()
         yield from _node(look, earlier.get(look.name), width)
 
 
-def cropped(whole: Sequence[Text], width: int, height: int) -> list[Text]:
-    """Return the lines that fit a screen; the last one says how many do not."""
+def marking_of(looks: Sequence[Look]) -> str:
+    """Return the highest marking of the nodes."""
+    return highest(look.status.marking for look in looks if look.status is not None)
+
+
+def cropped(whole: Sequence[Text], width: int, height: int, marking: str = "") -> list[Text]:
+    """Return the lines that fit a screen; the one before the last says how many do not. marking: of all of it."""
     room = max(height - 1, 1)
     shown = (
         list(whole)
@@ -50,7 +58,7 @@ def cropped(whole: Sequence[Text], width: int, height: int) -> list[Text]:
     )
     for line in shown:
         line.truncate(width, overflow="ellipsis")
-    shown.append(Text("q: quit", style="dim"))
+    shown.append(Text.assemble((f"{marking}  " if marking else "", "bold"), ("q: quit", "dim")))
     return shown
 
 
@@ -73,6 +81,8 @@ def _node(look: Look, before: Look | None, width: int) -> Iterator[Text]:
         yield Text("! ", style="bold red" if trouble.is_grave else "bold yellow") + Text(printable(trouble.sentence))
     for each in status.approvals.waiting:
         yield Text(f"  {printable(waiting_words(each))}")
+    for line in clearance_lines(status.clearances):
+        yield Text(printable(line), style="dim")
     known = before.status if before is not None else None
     seconds = look.at_s - before.at_s if before is not None else 0.0
     yield from _links(status, known, seconds, width)
@@ -93,6 +103,7 @@ def _links(status: Status, before: Status | None, seconds: float, width: int) ->
             _rate(link.received_bytes, was.received_bytes if was else None, seconds),
         ]
         lanes = f"{link.lanes_up}/{link.lanes}"
+        cleared = [f"cleared for {link.cleared}"] if link.cleared else []
         rows.append(
             Row(
                 [
@@ -104,11 +115,12 @@ def _links(status: Status, before: Status | None, seconds: float, width: int) ->
                     milliseconds(link.rtt_ms),
                     percent(link.loss),
                     *rates,
-                ]
+                ],
+                cleared,
             )
         )
     columns = ["link", "bearer", "state", "health", ">lanes", ">rtt", ">loss", ">sent", ">received"]
-    few = [Row([row.cells[at] for at in (0, 2, 5, 7, 8)]) for row in rows]
+    few = [Row([row.cells[at] for at in (0, 2, 5, 7, 8)], row.notes) for row in rows]
     yield from table_lines(width, "", Layout(columns, rows), Layout([columns[at] for at in (0, 2, 5, 7, 8)], few))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from msgspec import structs
@@ -14,7 +15,9 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dotted, organisation_matches
+from pcgrelay.policy.clearances import LOWEST
 from pcgrelay.policy.in_force import has_ended
+from pcgrelay.policy.rules import MARKING_NUMBERS
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.outlet_plan import Away, Decider
 from pcgrelay.services.outlets import ImportOutlets
@@ -22,6 +25,7 @@ from pcgrelay.services.services import Exported, Imported
 from pcgrelay.services.shares import shares_words
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.views.explain_caller import caller_explained
+from pcgrelay.views.markings import marking_of_offers, shown_marking
 from pcgrelay.views.outlets import import_is_served, listeners_status, outlets_explained
 from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explained, explained, ways_to, with_offer
 
@@ -116,6 +120,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         kind="import",
         open=is_open,
         verdict=_import_verdict(node, edge, imported, ways, refusals),
+        marking=shown_marking(node, imported.marking or LOWEST),
         rule=rule,
         health="ok" if is_open else "failing",
         outlets=outlets_explained(imported),
@@ -199,6 +204,7 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         kind="export",
         open=verdict.startswith("A new"),
         verdict=verdict,
+        marking=shown_marking(node, MARKING_NUMBERS[settings.marking]),
         rule=edge.services.rules[number].text,
         health="failing" if edge.tables.refusal_of(exported) or failure else exported.target.health.value,
         offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
@@ -267,12 +273,20 @@ def _routes(
         kind=kind,
         open=is_open,
         verdict=verdict,
+        marking=shown_marking(node, marking_of_offers(_offers_there(node, edges))),
         rule=f"members: {_members_words(node, organisation, pattern)}",
         health="ok" if is_open else "failing",
         paths=sum(relay.paths.led_to(edge) for edge, _ in edges),
         edges=edges_explained(ways) if kind == "service" else (),
         ways=shown,
     )
+
+
+def _offers_there(node: Node, edges: list[tuple[NodeId, Offer]]) -> Iterator[Offer]:
+    """Yield the offers that are asked about: of an edge all that it announces."""
+    for edge, offer in edges:
+        newest = node.exchange.catalogue.newest(edge) if offer is NO_OFFER else None
+        yield from newest.offers if newest else (offer,)
 
 
 def _members_words(node: Node, organisation: str, pattern: str | None) -> str:

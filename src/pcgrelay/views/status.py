@@ -30,9 +30,7 @@ from pcgrelay.gateway.link_totals import Place
 from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.model import Precedence, Priority, Role
-from pcgrelay.policy.clearances import HIGHEST, LOWEST, NAMES, OPEN
-from pcgrelay.policy.rules import MARKING_NUMBERS
+from pcgrelay.model import Precedence, Priority
 from pcgrelay.services.counts import ServiceCounts
 from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Exported, Imported, key_of
@@ -41,6 +39,7 @@ from pcgrelay.session.session import State
 from pcgrelay.views.audit import audit_status
 from pcgrelay.views.cutover import cutover_lines
 from pcgrelay.views.drills import drills_status
+from pcgrelay.views.markings import clearances_status, link_cleared, node_marking
 from pcgrelay.views.moments import moment
 from pcgrelay.views.organisations import organisations_status
 from pcgrelay.views.outlets import decided_by, import_is_served, listeners_status, outlets_status, state_status
@@ -58,7 +57,7 @@ _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 
 def node_status(node: Node) -> Status:
     """Return the current status of a node."""
-    config, memory, role = node.config, node.plane.memory(), node.role
+    config, memory, role, refusals = node.config, node.plane.memory(), node.role, node.refused.total()
     status = Status(
         node=NodeStatus(
             identity=config.node.id.uri,
@@ -68,7 +67,8 @@ def node_status(node: Node) -> Status:
             draining=node.draining,
             stands_back=node.stands_back,
         ),
-        marking=_marking(node, role) if isinstance(role, EdgeRole) else "",
+        marking=node_marking(node),
+        clearances=clearances_status(node, refusals),
         links=_links(node),
         sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
         services=_services(node, role) if isinstance(role, EdgeRole) else (),
@@ -92,18 +92,9 @@ def node_status(node: Node) -> Status:
         clocks=node.clocks.status(),
         credentials=structs.replace(node.ageing.status(), lists=node.lists.status()),
         rules=node.rule_ends.status(),
-        refusals=node.refused.total(),
+        refusals=refusals,
     )
     return structs.replace(status, condition=condition_of(status, troubles(status)).value)
-
-
-def _marking(node: Node, edge: EdgeRole) -> str:
-    """Return the highest marking of the services of an edge, if it judges by markings."""
-    if node.local.clearances == OPEN:
-        return ""
-    exported = (MARKING_NUMBERS[export.marking] for export in node.config.exports)
-    imported = (exporter.marking for each in edge.services.imports for exporter in each.exporters)
-    return NAMES[max(*exported, *imported, LOWEST, LOWEST)]
 
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:
@@ -182,7 +173,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         precedence=settings.precedence.title,
         weight=settings.weight,
         paths=node.role.paths.count_over(link),
-        cleared=_cleared(node, link),
+        cleared=link_cleared(node, link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
@@ -190,15 +181,6 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,
         until=_until(link),
     )
-
-
-def _cleared(node: Node, link: Link) -> str:
-    """Return the highest marking that may go over a link, and through its neighbour if that is a relay."""
-    clearances = node.local.clearances
-    if clearances.bearers is None and clearances.organisations is None:
-        return ""
-    relay = clearances.of_organisation(link.peer.organisation) if link.peer_role is Role.RELAY else HIGHEST
-    return NAMES[min(clearances.of_bearer(link.bearer), relay)]
 
 
 def _until(link: Link) -> str:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.http import HTML, Answer
 from pcgrelay.admin.status import Status
 from pcgrelay.admin.waiting import waiting_words
+from pcgrelay.policy.clearances import NAMES
 from pcgrelay.quantities import duration, size
 from pcgrelay.rendering import read_asset, render
 from pcgrelay.views.realm_picture import BOX_HEIGHT, BOX_WIDTH, draw_realm
@@ -75,6 +77,8 @@ def _values(status: Status, catalogue: Sequence[CatalogueLine], me: str, now: da
         "words": words,
         "troubles": found,
         "waiting": [waiting_words(each) for each in status.approvals.waiting],
+        "cleared": list(clearance_lines(status.clearances)),
+        "names": NAMES,
         "catalogue": catalogue[:ROWS_MOST],
         "most": ROWS_MOST,
         "picture": draw_realm(me, links, [line.hops for line in catalogue]),

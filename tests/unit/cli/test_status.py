@@ -23,7 +23,7 @@ from pcgrelay.admin.status import (
 from pcgrelay.admin.validity import CredentialsStatus, ListStatus
 from pcgrelay.admin.waiting import WaitingStatus
 from tests.support.command_line import KENT, Invoke, invoker, node_written
-from tests.support.healthy_status import HEALTHY
+from tests.support.healthy_status import HEALTHY, JUDGING
 
 
 @pytest.fixture
@@ -91,6 +91,17 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert re.search(r"^met\.police\.example +import +3,444 +5\.0 GiB +2\.0 KiB +7 *$", by_organisation, re.M)
         facts = invoke("status", "-c", node, "--json")
         assert msgspec.json.decode(facts.out, type=Status) == HEALTHY
+
+
+def test_status_says_what_is_cleared_for_which_marking(invoke: Invoke, node: Path) -> None:
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(JUDGING))):
+        said = invoke("status", "-c", node).out.splitlines()
+    assert said[0] == said[-1] == "OFFICIAL-SENSITIVE"
+    assert "cleared networks: psn OFFICIAL-SENSITIVE, internet OFFICIAL" in said
+    assert "cleared organisations: hub.example OFFICIAL-SENSITIVE, any other OFFICIAL" in said
+    assert "refused for their marking: 3 since the start" in said
+    notes = [line.strip() for line in said if line.startswith("  ")]
+    assert notes[:3] == ["cleared for OFFICIAL-SENSITIVE", "cleared for OFFICIAL", "OFFICIAL-SENSITIVE"]
 
 
 def test_status_of_a_node_whose_services_carried_nothing(invoke: Invoke, node: Path) -> None:

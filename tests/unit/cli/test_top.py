@@ -23,9 +23,9 @@ from msgspec import structs
 
 from pcgrelay.admin.status import ApprovalsStatus, LinkStatus, NodeStatus, ServiceStatus, Status
 from pcgrelay.admin.waiting import WaitingStatus
-from pcgrelay.cli.top_view import Look, cropped, lines
+from pcgrelay.cli.top_view import Look, cropped, lines, marking_of
 from tests.support.command_line import Invoke, invoker, node_written
-from tests.support.healthy_status import HEALTHY
+from tests.support.healthy_status import HEALTHY, JUDGING
 
 LATER = structs.replace(
     HEALTHY,
@@ -60,6 +60,21 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
     link = next(line for line in words if line.startswith("relay-1"))
     assert "2.0 KiB/s" in link
     assert any(line.split()[-2:] == ["15", "0"] for line in words)  # opened and refused each second
+
+
+def test_markings_stand_in_the_first_and_the_last_line_and_at_each_link() -> None:
+    looks = [Look("kent-1", 1.0, HEALTHY), Look("met-1", 1.0, JUDGING), Look("hub", 1.0, problem="no answer")]
+    whole = list(lines(looks, [], 80))
+    assert whole[0].plain == "OFFICIAL-SENSITIVE"
+    words = [line.plain for line in whole]
+    assert "cleared networks: psn OFFICIAL-SENSITIVE, internet OFFICIAL" in words
+    assert words.count("  cleared for OFFICIAL-SENSITIVE") == words.count("  cleared for OFFICIAL") == 1
+    for height in (10, 60):
+        fitted = cropped(whole, 80, height, marking_of(looks))
+        assert (fitted[0].plain, fitted[-1].plain) == ("OFFICIAL-SENSITIVE", "OFFICIAL-SENSITIVE  q: quit")
+    # Where nobody has configured a marking there is none.
+    assert marking_of(looks[:1]) == ""
+    assert next(lines(looks[:1], [], 80)).plain.startswith("kent-1")
 
 
 def test_without_an_earlier_look_there_is_no_rate() -> None:

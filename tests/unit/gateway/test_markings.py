@@ -14,6 +14,7 @@ from pcgrelay.daemon.reload import Reloader
 from pcgrelay.health import damping
 from pcgrelay.log.writer import Log
 from pcgrelay.views.explain import explain
+from pcgrelay.views.status import node_status
 from tests.support import fake_core
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
 from tests.support.ports import free_port
@@ -128,13 +129,81 @@ async def test_without_a_cleared_way_the_import_is_down_and_explained(nodes: Nod
     await until(lambda: realm.met.lines("session.failed"))
     (failed, *_) = realm.met.lines("session.failed")
     assert failed["reason"] == "marking"
-    await until(lambda: realm.met.imports() == [fake_core.IMPORT_DOWN], 15)
+    await until(lambda: realm.met.imports() == [fake_core.IMPORT_UNCLEARED], 15)
     answer = realm.explained()
+    assert answer.marking == SENSITIVE
     assert not answer.open
     assert f"relay-1.{HUB} over internet: cleared for OFFICIAL, this service is {SENSITIVE}" in answer.verdict
     # What is for everybody goes.
     await realm.reload(realm.kent, KENT, **realm.of_kent(exports=[export(marking="OFFICIAL")]))
     await until(lambda: is_live(realm.met), 15)
+
+
+async def test_where_others_have_cleared_no_way_the_import_is_down_for_its_marking(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(kent={"bearers": [{"name": "psn"}]})
+    await until(lambda: realm.met.imports() == [fake_core.IMPORT_UNCLEARED], 15)
+    failure = realm.met.edge.import_failure(realm.met.edge.services.imports[0])
+    assert failure is not None
+    assert failure.cause == "marking"
+    refused = f"over psn: refused there, what is behind it is not cleared for {SENSITIVE}"
+    assert f"relay-2.{HUB} {refused}" in realm.explained().verdict
+    # Without any way it is another cause.
+    for relay in realm.relays:
+        await relay.kill()
+    await until(lambda: realm.met.imports() == [fake_core.IMPORT_DOWN], 15)
+
+
+async def test_a_session_that_finds_no_cleared_way_ends_for_its_marking(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": PSN, "policy": {"path_wait_ms": 1_000}})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    await realm.relays[1].kill()
+    await until(lambda: realm.met.lines("session.down"), 10)
+    (down,) = realm.met.lines("session.down")
+    assert (down["code"], down["reason"]) == ("timeout", "marking")
+    assert realm.met.node.refused.total()["marking"] >= 1
+
+
+async def test_a_link_that_goes_over_another_network_from_a_reload_on_is_another_link(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": PSN})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    links = realm.met.node.link_table.links
+    (old,) = [link for link in links.values() if link.bearer == "psn"]
+    # The file says now that what is on the internet is on the PSN, and the other way round.
+    swapped = [{**realm.links[0], "bearer": "psn"}, {**realm.links[1], "bearer": "internet"}]
+    await realm.reload(realm.met, MET, **realm.of_met(bearers=PSN, links=swapped))
+    # What is up went over the network that it went over.
+    assert (old.bearer, old.draining) == ("psn", True)
+    await until(lambda: realm.met.sessions_up() == [f"relay-1.{HUB}"], 15)
+    await until(lambda: old.number not in links, 15)
+    assert {link.peer.name: link.bearer for link in links.values()} == {"relay-1": "psn", "relay-2": "internet"}
+
+
+async def test_a_relay_and_its_neighbours_say_what_is_cleared(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": PSN, "policy": {"clearances": {HUB: SENSITIVE}}})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    second, listens = realm.relays[1], [{"address": f"127.0.0.1:{realm.ports[1]}", "bearer": "psn"}]
+    assert node_status(second.node).marking == SENSITIVE
+    assert node_status(realm.relays[0].node).marking == ""
+    await realm.reload(second, HUB, role="relay", listens=listens, bearers=PSN)
+    status = node_status(second.node)
+    assert (status.marking, status.clearances.bearers) == (SENSITIVE, {"psn": SENSITIVE})
+    assert {link.cleared for link in status.links} == {SENSITIVE}
+    at_edge = node_status(realm.met.node).clearances
+    assert at_edge.bearers == {"internet": "OFFICIAL", "psn": SENSITIVE}
+    assert at_edge.organisations == {HUB: SENSITIVE}
+    for subject in (f"custody@{KENT}", f"kent-1.{KENT}"):
+        assert explain(second.node, subject).marking == SENSITIVE
+    assert explain(realm.kent.node, "custody").marking == SENSITIVE
+    assert realm.explained().marking == SENSITIVE
+    # A lower one takes the path, and is told.
+    await realm.reload(second, HUB, role="relay", listens=listens, bearers=[{"name": "psn"}])
+    status = node_status(second.node)
+    assert (status.marking, status.clearances.bearers) == ("OFFICIAL", {"psn": "OFFICIAL"})
+    assert status.clearances.refused_total >= 1
 
 
 async def test_the_far_edge_refuses_what_came_over_what_it_has_not_cleared(nodes: Nodes) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pcgrelay.admin.status import ConfigurationStatus, LinkStatus, Status
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus
 from pcgrelay.views.status_page import ROWS_MOST, CatalogueLine, node_page, node_part, script, style
-from tests.support.healthy_status import HEALTHY
+from tests.support.healthy_status import HEALTHY, JUDGING
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 ME = "kent-1.kent.police.example"
@@ -55,6 +55,15 @@ def test_the_marking_of_what_it_shows_stands_above_and_below() -> None:
     assert "<footer>" in between
     assert after.split() == ["</body>", "</html>"]
     assert "marking" not in node_page(HEALTHY, [LINE], ME, NOW).body.decode()
+
+
+def test_it_says_what_is_cleared() -> None:
+    text = text_of(JUDGING)
+    assert "Cleared networks: psn OFFICIAL-SENSITIVE, internet OFFICIAL." in text
+    assert "Refused for their marking: 3 since the start." in text
+    assert "internet<br>cleared for OFFICIAL</td>" in text
+    assert "met-1.met.police.example<br>OFFICIAL-SENSITIVE</th>" in text
+    assert "cleared" not in text_of(HEALTHY)
 
 
 def test_what_needs_attention_comes_with_a_command() -> None:
