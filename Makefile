@@ -139,7 +139,7 @@ simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, ab
 simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit beside the gateway; 10,000 take a quarter of an hour.
 	$(VENV_PYTHON) -m tests.simulation --outlets --seeds $(SEEDS) --from $(FROM)
 
-simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, and as many in which files differ.
+simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, as many in which files differ, and as many with a relay that lies.
 	$(VENV_PYTHON) -m tests.simulation.markings --realms $(SEEDS) --from $(FROM)
 
 acceptance: ## Show all that a cut-over and an audit log must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts

@@ -108,6 +108,9 @@ async def test_a_marking_is_lowered_so_that_what_is_not_cleared_takes_it(scene: 
         return (message,)
 
     await scene.ready("echo2")
+    # Kent's own line may come a moment after the Met is ready.
+    both_up = lambda: {each.marking for each in scene.kent.status().sessions if each.state == "up"} == {1, 2}
+    await asyncio.to_thread(until, both_up, 10.0, "both sessions are up at Kent")
     scene.relay.on_message = lie
     before = len(scene.kent.log("handshake.refused", reason="session_class"))
     ups = len(scene.kent.log("session.up"))

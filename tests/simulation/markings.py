@@ -2,8 +2,11 @@
 a cleared way gets through. `python -m tests.simulation.markings --realms N --from K` lives through so many of them.
 
 What may be crossed is said here once more, and independently of the code: by the tables of each node on the way. In
-half of the realms all nodes have the same tables. In the others a node may refuse what its neighbours think is cleared;
-then a way may be hidden behind one that is announced and refused, so only what was delivered is judged.
+the realms of one kind all nodes have the same tables. In those of another a node may refuse what its neighbours think
+is cleared; then a way may be hidden behind one that is announced and refused, so only what was delivered is judged. In
+those of the third kind one relay lies besides: it keeps to no table, and hides who is behind it, or what a path is
+marked, or who it is. Then still no link of an honest node is crossed that it has not cleared, and no relay whose
+organisation is not.
 """
 
 from __future__ import annotations
@@ -19,15 +22,19 @@ from itertools import combinations
 import pytest
 
 from pcgrelay.catalogue.entries import Offer
-from pcgrelay.policy.clearances import Clearances
+from pcgrelay.policy.clearances import OPEN, Clearances
 from pcgrelay.session.session import Key, State
-from tests.simulation.marked_realm import Edge, Hop, Node, Realm, Relay, without_cryptography
+from tests.simulation.marked_realm import LIES, Edge, Hop, Node, Realm, Relay, without_cryptography
 from tests.support.virtual_time import VirtualLoop, run_virtually
 
 BEARERS = ("psn", "internet", "cjx")
 HUBS = ("hub-a.example", "hub-b.example", "hub-c.example")
 STEPS = 6
 QUIET_S = 40.0  # more than the longest back-off, and what is refused is asked again after 10 s
+# Before the next thing happens: while a path that was just lost is asked for again, while it is set up, and at rest.
+PAUSES_S = (0.003, 0.006, 0.01, 0.3, 3.0)
+AGREE, DIFFER, LIE = "agree", "differ", "lie"
+KINDS = {AGREE: "the same tables", DIFFER: "different tables", LIE: "a relay that lies"}
 
 
 @dataclass
@@ -45,20 +52,29 @@ class File:
 
 @dataclass
 class World:
-    """A realm, and what its files say. agrees: all nodes have the same tables."""
+    """A realm, and what its files say. kind: see KINDS."""
 
     chance: random.Random
     realm: Realm
-    agrees: bool
+    kind: str
+    liar: Relay | None = None
     files: dict[Node, File] = field(default_factory=dict)
     wanted: list[tuple[Edge, Edge, int]] = field(default_factory=list)  # importer, exporter, marking
     delivered: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all nodes have the same tables."""
+        return self.kind == AGREE
 
     def make(self) -> None:
         chance, realm = self.chance, self.realm
         relays: list[Relay] = [
             realm.relay(chance.choice(HUBS), f"relay-{number}") for number in range(chance.randint(1, 4))
         ]
+        if self.kind == LIE:
+            self.liar = chance.choice(relays)
+            self.liar.lie, self.liar.claims = chance.choice(LIES), chance.choice(relays).id.uri
         exporters = [realm.edge(f"force-{number}.example", "edge-1") for number in range(chance.randint(1, 2))]
         importers = [realm.edge(f"force-{number}.example", "edge-1") for number in range(5, 5 + chance.randint(1, 2))]
         for edge in (*exporters, *importers):
@@ -99,7 +115,12 @@ class World:
             else:
                 said = File(said.bearers, self.files[each].organisations, said.transit)
             self.files[each] = said
-            each.clear(said.as_settings())
+            each.clear(OPEN if each is self.liar else said.as_settings())
+
+    def rename(self, wire: int) -> None:
+        """Have the files at both ends say of a link that it goes over another network."""
+        here = self.chance.choice(BEARERS)
+        self.realm.rename(wire, here, here if self.agrees else self.chance.choice(BEARERS))
 
     def file(self) -> File:
         chance = self.chance
@@ -127,11 +148,13 @@ class World:
 
     def check(self, marking: int, hops: list[Hop]) -> None:
         for hop in hops:
-            for end in (hop.came, hop.goes):
+            is_honest, is_relay = hop.node is not self.liar, hop.came is not None and hop.goes is not None
+            for end in (hop.came, hop.goes) if is_honest else ():
                 assert end is None or self.may_use(hop.node, end.bearer, marking)
-            if hop.came is not None and hop.goes is not None:
+            if is_relay and is_honest and hop.came is not None and hop.goes is not None:
                 assert self.may_pass(hop.node, hop.came.bearer, hop.goes.bearer)
-                assert self.may_relay(hop.node, marking)
+            # Whoever is beside it knows by its certificate who it is.
+            assert not is_relay or self.may_relay(hop.node, marking)
 
     def has_way(self, importer: Edge, exporter: Edge, marking: int) -> bool:
         """Search for a way on which everything is cleared, over wires that are up."""
@@ -161,13 +184,15 @@ class World:
     async def live(self) -> None:
         watcher = asyncio.create_task(self.watch())
         for _ in range(STEPS):
-            await asyncio.sleep(self.chance.choice((0.01, 0.3, 3.0)))
+            await asyncio.sleep(self.chance.choice(PAUSES_S))
             wire = self.chance.randrange(len(self.realm.wires))
-            match self.chance.randrange(4):
+            match self.chance.randrange(6):
                 case 0:
                     self.realm.down(wire)
                 case 1:
                     self.realm.up(wire)
+                case 2:
+                    self.rename(wire)
                 case _:
                     self.rewrite(self.chance.choice(self.realm.nodes))
             self.look()
@@ -196,9 +221,9 @@ class World:
             self.delivered += 1
 
 
-def lived(seed: int, *, agrees: bool) -> World:
+def lived(seed: int, kind: str) -> World:
     loop = VirtualLoop()
-    world = World(random.Random(seed), Realm(loop), agrees)
+    world = World(random.Random(seed), Realm(loop), kind)
     broken: list[BaseException] = []
     loop.set_exception_handler(lambda loop, context: broken.append(context.get("exception", RuntimeError(context))))
 
@@ -206,7 +231,7 @@ def lived(seed: int, *, agrees: bool) -> World:
         try:
             world.make()
             await world.live()
-            if agrees:
+            if world.agrees:
                 world.judge()
         except AssertionError as error:
             broken.append(error)  # what else was begun has to end in the loop
@@ -217,16 +242,16 @@ def lived(seed: int, *, agrees: bool) -> World:
     return world
 
 
-def live_through(realms: int, first: int, *, agrees: bool) -> int:
+def live_through(realms: int, first: int, kind: str = AGREE) -> int:
     """Live through so many realms; return how many bytes were delivered and looked at."""
     delivered = 0
     with pytest.MonkeyPatch.context() as patch:
         without_cryptography(patch)
         for seed in range(first, first + realms):
             try:
-                delivered += lived(seed, agrees=agrees).delivered
+                delivered += lived(seed, kind).delivered
             except Exception as error:
-                error.add_note(f"python -m tests.simulation.markings --realms 1 --from {seed}")
+                error.add_note(f"python -m tests.simulation.markings --realms 1 --from {seed} ({KINDS[kind]})")
                 raise
     return delivered
 
@@ -236,10 +261,9 @@ def main() -> int:
     parser.add_argument("--realms", type=int, default=500)
     parser.add_argument("--from", dest="first", type=int, default=random.SystemRandom().randrange(1 << 32))
     given = parser.parse_args()
-    for agrees in (True, False):
+    for kind, words in KINDS.items():
         began = time.monotonic()
-        delivered = live_through(given.realms, given.first, agrees=agrees)
-        words = "the same tables" if agrees else "different tables"
+        delivered = live_through(given.realms, given.first, kind)
         passed = time.monotonic() - began
         print(f"{given.realms} realms of {words} from {given.first}: {delivered:,} bytes, none astray, {passed:.0f} s")
     return 0

@@ -8,20 +8,23 @@ from typing import Any
 
 import pytest
 
+from pcgrelay.catalogue import exchange
+from pcgrelay.path import edge as path_edge
+from pcgrelay.path import relay as path_relay
 from pcgrelay.path.relay import RelayPaths
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.session.migration import PathMigration
 from tests.simulation.marked_realm import Edge
-from tests.simulation.markings import live_through
+from tests.simulation.markings import AGREE, KINDS, LIE, live_through
 
 REALMS = 60  # of 1,000 by `make simulate-markings`
 SABOTAGED = 200
 
 
-@pytest.mark.parametrize("agrees", [True, False], ids=["the same tables", "different tables"])
-def test_nothing_crosses_what_is_not_cleared(agrees: bool) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)
+def test_nothing_crosses_what_is_not_cleared(kind: str) -> None:
     first = random.SystemRandom().randrange(1 << 32)
-    assert live_through(REALMS, first, agrees=agrees) > REALMS
+    assert live_through(REALMS, first, kind) > REALMS
 
 
 def nothing(*given: Any) -> None:
@@ -43,6 +46,7 @@ FAULTS: dict[str, tuple[type, str, Callable[..., object]]] = {
     "a relay that reloads judges no path": (RelayPaths, "judge", nothing),
     "an edge that reloads judges no path": (PathMigration, "judge", nothing),
     "the core goes on": (Edge, "session_path", unparked),
+    "an answer that comes after a reload is taken": (Edge, "may_carry", lambda self, session, end: True),
 }
 
 
@@ -51,4 +55,13 @@ def test_a_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, instead = FAULTS[fault]
     monkeypatch.setattr(owner, name, instead)
     with pytest.raises(Exception):  # noqa: B017 - whatever the judge or the code says first
-        live_through(SABOTAGED, 5_000, agrees=True)
+        live_through(SABOTAGED, 5_000, AGREE)
+
+
+def test_a_neighbour_who_is_believed_to_be_somebody_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept: Callable[..., None] = lambda *given: None
+    monkeypatch.setattr(path_edge, "sender_refusal", accept)
+    monkeypatch.setattr(path_relay, "sender_refusal", accept)
+    monkeypatch.setattr(exchange, "path_refusal", accept)
+    with pytest.raises(Exception):  # noqa: B017 - as above
+        live_through(SABOTAGED, 5_000, LIE)
