@@ -15,7 +15,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dotted, organisation_matches
-from pcgrelay.policy.clearances import LOWEST
+from pcgrelay.policy.clearances import LOWEST, NAMES
 from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import MARKING_NUMBERS
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
@@ -266,6 +266,8 @@ def _routes(
         verdict = "New paths are refused: this relay drains."
     elif not ways:
         verdict = "New paths are refused: no neighbour tells of it."
+    elif all(way.uncleared for way in ways):
+        verdict = f"New paths are refused: no route is cleared for {NAMES[max(way.offer.marking for way in ways)]}."
     else:
         verdict = "A new path takes the chosen route." if is_open else "New paths are refused: no route is usable."
     return ExplainAnswer(

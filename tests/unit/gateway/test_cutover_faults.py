@@ -95,6 +95,17 @@ async def test_an_old_outlet_that_is_away_leaves_its_slots_to_the_other_at_once(
         await met.ask(Event.FALL_BACK)
 
 
+async def test_a_service_that_is_marked_higher_takes_neither_outlet_whatever_its_step_says(
+    met: CutRunning, time: Time
+) -> None:
+    await met.start_plan(LONG.replace("steps = [1,", "steps = [5,"))
+    met.edge.services.imports[0].marking = 2
+    met.edge.tables.publisher.now()
+    await looks(met, time)
+    assert [met.row[7][outlet][0] for outlet in (OLD, NEW)] == [fake_core.OUTLET_FORBIDDEN] * 2
+    assert set(met.row[5]) == set(met.row[6]) == {0}
+
+
 async def test_while_both_are_away_nothing_steps_and_nothing_falls_back(met: CutRunning, time: Time) -> None:
     await met.start_plan()
     met.good()

@@ -121,6 +121,25 @@ async def test_new_streams_take_the_back_up_and_then_the_usual_outlet_again(node
     await stop(running)
 
 
+async def test_a_service_that_is_marked_higher_meanwhile_leaves_its_back_up_at_once(nodes: Nodes) -> None:
+    running = await met(nodes)
+    await running.begin()
+    await begun(running)
+    (imported,) = running.edge.services.imports
+    assert imported.outlets is not None
+    imported.marking = 2
+    running.edge.tables.publisher.now()
+    assert running.counts() == [200, 0, 0]
+    (row,) = [row[6] for row in running.core.published["imports"]]
+    assert [way[0] for way in row[7][1:]] == [fake_core.OUTLET_FORBIDDEN] * 2
+    assert "its network is for less than the marking of the service" in (await running.ended()).sentence
+    assert running.counts() == [200, 0, 0]
+    with pytest.raises(RunError, match="its network is for less than the marking of the service"):
+        await running.begin()
+    assert running.counts() == [200, 0, 0]
+    await stop(running)
+
+
 async def test_a_part_of_new_streams(nodes: Nodes) -> None:
     running = await met(nodes)
     await running.begin(Request("backup", CUSTODY, 50.0, 25.0))

@@ -181,6 +181,28 @@ async def test_a_link_that_goes_over_another_network_from_a_reload_on_is_another
     assert {link.peer.name: link.bearer for link in links.values()} == {"relay-1": "psn", "relay-2": "internet"}
 
 
+async def test_the_highest_marking_that_anybody_announces_is_that_of_a_direct_outlet(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    direct = {
+        "service": f"custody@{KENT}",
+        "name": "cjx",
+        "address": "127.0.0.9:5432",
+        "bearer": "cjx",
+        "probe": "none",
+    }
+    await realm.start(met={"directs": [direct]})
+    await nodes.start(KENT, "kent-2", links=realm.links, exports=[export(marking="OFFICIAL")])
+    (imported,) = realm.met.edge.services.imports
+    await until(lambda: len(imported.exporters) == 2)
+    # The edge that says more takes no streams now: what is direct is still for as much.
+    realm.kent.node.drain_begin(0)
+    await until(lambda: [each.edge.name for each in imported.exporters] == ["kent-2"])
+    assert imported.marking == 2
+    realm.met.edge.tables.publisher.now()
+    (row,) = [row[6] for row in realm.met.core.published["imports"]]
+    assert row[7][1][0] == fake_core.OUTLET_FORBIDDEN
+
+
 async def test_a_relay_and_its_neighbours_say_what_is_cleared(nodes: Nodes) -> None:
     realm = Realm(nodes)
     await realm.start(met={"bearers": PSN, "policy": {"clearances": {HUB: SENSITIVE}}})
@@ -204,6 +226,8 @@ async def test_a_relay_and_its_neighbours_say_what_is_cleared(nodes: Nodes) -> N
     status = node_status(second.node)
     assert (status.marking, status.clearances.bearers) == ("OFFICIAL", {"psn": "OFFICIAL"})
     assert status.clearances.refused_total >= 1
+    answer = explain(second.node, f"custody@{KENT}")
+    assert (answer.open, answer.verdict) == (False, f"New paths are refused: no route is cleared for {SENSITIVE}.")
 
 
 async def test_the_far_edge_refuses_what_came_over_what_it_has_not_cleared(nodes: Nodes) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.identity.handshake import HandshakeResult
+from pcgrelay.link.control import LostConnection
+from pcgrelay.link.link import Link
 from pcgrelay.link.restore import restored_settings
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, Role, Suite
+from tests.support.nodes_in_process import HUB, Nodes
+from tests.support.pki import REALM
+from tests.support.ports import free_port
 
-PEER = NodeId("police.example", "hub.example", "relay-1")
+PEER = NodeId(REALM, "org.example", "edge-1")
 ADDRESS = Address.parse("192.0.2.1:8443")
 
 
@@ -51,3 +58,26 @@ def test_a_record_without_an_address_is_found_by_its_bearer(dialled: bool) -> No
     old = handed_over(dialled=dialled, address="")
     assert restored_settings(old, file(links="psn", listens="psn")).weight == 7
     assert restored_settings(old, file(links="internet", listens="internet")).bearer == "psn"
+
+
+async def test_a_new_link_over_another_network_is_not_taken_for_the_restored_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes(tmp_path)
+    running = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    table = running.node.link_table
+    monkeypatch.setattr(table._local, "standing_refusal", lambda *_: None)
+
+    def entered(bearer: str) -> Link:
+        established = HandshakeResult(
+            peer=PEER, peer_role=Role.EDGE, suite=Suite.AES_256_GCM, group="X25519MLKEM768", tls_suite="", client=True,
+            secret=bytearray(32), binding=bytes(32), lanes=1, flows=0, cap=1 << 20, link_id=bytes(16), chain=(),
+        )  # fmt: skip
+        link = table.add(established, LostConnection(), LinkSettings(peer=PEER, address=ADDRESS, bearer=bearer))
+        assert link is not None
+        return link
+
+    old, new = entered("psn"), entered("internet")
+    assert (old.bearer, new.bearer) == ("psn", "internet")
+    assert entered("internet").standing is new.standing
+    await nodes.stop()

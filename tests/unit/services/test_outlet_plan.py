@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pcgrelay.services.outlet_plan import Away, Governed, OutletFact, outlet_plan, patience_ms
 
 ADDRESS = (("10.0.0.1", 5432),)
-GATEWAY_AWAY = (Away.NOT, Away.DOWN, Away.WAITING)
+GATEWAY_AWAY = (Away.NOT, Away.DOWN, Away.UNCLEARED, Away.WAITING)
 DIRECT_AWAY = (Away.NOT, Away.UNRESOLVED, Away.LOOP, Away.FAILING, Away.MARKING, Away.REMOVED)
 
 
