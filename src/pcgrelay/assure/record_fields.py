@@ -36,7 +36,7 @@ _FIELDS = {
     WORD: "act cause code direction error group kind limit phase priority purpose result role suite tls_suite version "
     "part where",
     SENTENCE: "changes detail lines mend policy problem reason rule rule_text rules sentence",
-    TIME: "days not_after not_before since started until",
+    TIME: "days not_after not_before since started taken until",
     DIGEST: "certificates cosigner ed25519 holds id keys known_root ml_dsa_44 old_root serial sha256 signature "
     "told_root",
     OPERATOR: "approved by change profile reference",

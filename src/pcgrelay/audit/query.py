@@ -1,7 +1,9 @@
 """Who used a service, and who had allowed it: the records of streams, summed by who, how and by which rule.
 
 Each record says which approved policy held when it was written. The record of that policy's approval says who had
-signed it. So from any stream one gets to those who allowed it.
+signed it; a log that began later, or whose old records are gone, says the same each day (`policy.in_force`). So from
+any stream one gets to those who allowed it. What the log does not have one by one is counted and said: refusals beyond
+the bound on what others can cause, and records that were lost.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ GROUPS_MOST = 10_000
 POLICIES_MOST = 10_000
 SHORT = 12  # hex digits by which a record names a policy
 _STREAM = (b'"event":"stream.end"', b'"event":"stream.refused"', b'"event":"stream.totals"')
-_POLICY = (b'"event":"policy.taken"', b'"event":"policy.first"', b'"event":"policy.rehashed"')
+_REFUSED = (b'"event":"stream.refused"', b'"suppressed":')
+_LOST = (b'"event":"audit.lost"', b'"event":"audit.left_out"')
+_POLICY = (
+    b'"event":"policy.taken"',
+    b'"event":"policy.first"',
+    b'"event":"policy.rehashed"',
+    b'"event":"policy.in_force"',
+)
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -66,6 +75,10 @@ class Found(Struct, frozen=True):
     first: int = 0  # number of the first record that was read; those before it were removed
     since: str = ""  # its time
     gone: int = 0  # segments that were removed while the log was read
+    # Refused streams that have no record of their own. Each is counted with the last one from the same organisation to
+    # the same for the same cause, whatever its service.
+    bounded: int = 0
+    lost: int = 0  # records of that time, of whatever kind, that the log could not keep
 
 
 class _Line(Struct, frozen=True, kw_only=True):
@@ -87,12 +100,19 @@ class _Line(Struct, frozen=True, kw_only=True):
     received_bytes: int = 0
     streams: int = 1
     refused: int = 0
+    suppressed: int = 0  # similar refusals that were left out before this one
     # Of an approval:
     before: str = ""
     after: str = ""
+    holds: str = ""
+    taken: str = ""
     approved: tuple[str, ...] = ()
     by: str = ""
     change: str = ""
+    # Of records that were lost:
+    count: int = 0
+    since: str = ""
+    until: str = ""
 
 
 class _Sum:
@@ -107,38 +127,69 @@ class _Sum:
 
 def query(segments: Sequence[Segment], wanted: Wanted) -> Found:
     """Read all records that can matter. A line that makes no sense is passed over: `verify` tells of these."""
-    sums: dict[tuple[str, ...], _Sum] = {}
-    policies: dict[str, Allowed] = {}
-    records = left_out = 0
-    reading = _Reading()
-    needle = wanted.service.partition("@")[0].encode("utf-8", "surrogateescape")  # cheaper than to decode each line
+    asked, reading = _Asked(wanted), _Reading()
     for line in reading.lines(segments):
         if any(event in line for event in _POLICY):
             if (read := _read(line)) is not None:
-                _note_policy(read, policies)
-            continue
-        if needle not in line or not any(event in line for event in _STREAM):
-            continue
-        read = _read(line)
-        if read is None or not _is_wanted(read, wanted):
-            continue
-        records += 1
-        key = _key(read)
-        if key not in sums:
-            if len(sums) >= GROUPS_MOST:
-                left_out += 1
-                continue
-            sums[key] = _Sum(read.ts)
-        _add(sums[key], read)
-    usages = (_usage(key, total, policies) for key, total in sums.items())
+                _note_policy(read, asked.policies)
+        elif any(event in line for event in _LOST):
+            if (read := _read(line)) is not None:
+                asked.note_lost(read)
+        elif asked.may_matter(line) and (read := _read(line)) is not None:
+            asked.add(read)
+    usages = (_usage(key, total, asked.policies) for key, total in asked.sums.items())
+    found = tuple(sorted(usages, key=lambda each: (-each.streams, -each.refused, each.organisation)))
     return Found(
-        tuple(sorted(usages, key=lambda each: (-each.streams, -each.refused, each.organisation))),
-        records,
-        left_out,
-        reading.first,
-        reading.since,
-        reading.gone,
+        found,
+        asked.records,
+        asked.left_out,
+        first=reading.first,
+        since=reading.since,
+        gone=reading.gone,
+        bounded=asked.bounded,
+        lost=asked.lost,
     )
+
+
+class _Asked:
+    """An answer while it grows."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.sums: dict[tuple[str, ...], _Sum] = {}
+        self.policies: dict[str, Allowed] = {}
+        self.records = self.left_out = self.bounded = self.lost = 0
+        self._wanted = wanted
+        self._needle = wanted.service.partition("@")[0].encode("utf-8", "surrogateescape")
+
+    def may_matter(self, line: bytes) -> bool:
+        """Whether a line is of a stream that may be wanted: cheaper than to decode it."""
+        if self._needle in line:
+            return any(event in line for event in _STREAM)
+        return all(part in line for part in _REFUSED)
+
+    def add(self, line: _Line) -> None:
+        """Count the record of a stream."""
+        wanted = self._wanted
+        if not _is_between(line, wanted):
+            return
+        if line.event == "stream.refused" and _may_be_of(line, wanted):
+            self.bounded += line.suppressed
+        if not _is_of(line, wanted):
+            return
+        self.records += 1
+        key = _key(line)
+        if key not in self.sums:
+            if len(self.sums) >= GROUPS_MOST:
+                self.left_out += 1
+                return
+            self.sums[key] = _Sum(line.ts)
+        _add(self.sums[key], line)
+
+    def note_lost(self, line: _Line) -> None:
+        """Count records that were lost or left out, if that may have been in the time that is asked for."""
+        wanted, since, until = self._wanted, line.since or line.ts, line.until or line.ts
+        if (not wanted.until or since < wanted.until) and (not wanted.since or until >= wanted.since):
+            self.lost += line.count
 
 
 def checked_time(text: str) -> str:
@@ -185,21 +236,44 @@ def _note_policy(line: _Line, policies: dict[str, Allowed]) -> None:
     if len(policies) >= POLICIES_MOST:
         return
     digest = line.after[:SHORT]
+    if line.event == "policy.in_force":
+        # Of a policy that was approved before the records that are here.
+        policies.setdefault(line.holds[:SHORT], Allowed(line.approved or _one(line.by), line.taken, line.change))
+        return
     if line.event == "policy.rehashed":
         known = policies.get(line.before[:SHORT])
         if known is not None:
             policies[digest] = known
         return
-    policies[digest] = Allowed(line.approved or ((line.by,) if line.by else ()), line.ts, line.change)
+    by, before = line.approved or _one(line.by), policies.get(line.before[:SHORT])
+    if not by and before is not None:
+        # It widened nothing, so nobody had to sign: what it allows was allowed before.
+        policies[digest] = before
+    else:
+        policies[digest] = Allowed(by, line.ts, line.change)
 
 
-def _is_wanted(line: _Line, wanted: Wanted) -> bool:
+def _one(name: str) -> tuple[str, ...]:
+    return (name,) if name else ()
+
+
+def _is_between(line: _Line, wanted: Wanted) -> bool:
+    """Whether a stream is of the time, and of the organisation, that is asked for."""
     if (wanted.since and line.ts < wanted.since) or (wanted.until and line.ts >= wanted.until):
         return False
-    if wanted.organisation and wanted.organisation not in (line.from_organisation, line.to_organisation):
-        return False
+    return not wanted.organisation or wanted.organisation in (line.from_organisation, line.to_organisation)
+
+
+def _is_of(line: _Line, wanted: Wanted) -> bool:
+    """Whether a stream is of the service that is asked for."""
     whole = _whole_name(line)
     return not wanted.service or wanted.service in (whole, whole.partition("@")[0])
+
+
+def _may_be_of(line: _Line, wanted: Wanted) -> bool:
+    """Whether refusals that are counted with this one may have been of the service that is asked for."""
+    owner = wanted.service.partition("@")[2]
+    return not owner or owner == _whole_name(line).partition("@")[2]
 
 
 def _whole_name(line: _Line) -> str:
@@ -213,7 +287,7 @@ def _key(line: _Line) -> tuple[str, ...]:
 
 def _add(total: _Sum, line: _Line) -> None:
     if line.event == "stream.refused":
-        total.refused += 1
+        total.refused += 1 + line.suppressed
     else:
         total.streams += line.streams
         total.refused += line.refused

@@ -30,6 +30,7 @@ from pcgrelay.log.approval_events import (
     ApprovalRefused,
     PolicyFirst,
     PolicyHeld,
+    PolicyInForce,
     PolicyRefused,
     PolicyRehashed,
     PolicyTaken,
@@ -42,7 +43,7 @@ from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, Hea
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, propose, read_paper, read_policy, verify_by
 from pcgrelay.policy.signatures import HOLD_NAMESPACE
 from pcgrelay.policy.signed_text import Misspelt
-from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Used
+from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Signed, Used
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +98,16 @@ class Approvals:
             unwritten=self.unwritten,
             taken="" if self.kept is None else self.kept.pointer.taken,
             change="" if self.kept is None else self.kept.pointer.change,
+        )
+
+    def in_force(self) -> PolicyInForce | None:
+        """What holds, and who had signed it; nothing: nobody had to, or what is in force is not kept."""
+        pointer = None if self.kept is None else self.kept.pointer
+        if self.held is None or pointer is None or pointer.digest != self.digest:
+            return None
+        said = pointer.signed or pointer
+        return PolicyInForce(
+            holds=self.digest, taken=said.taken, by=said.by, change=said.change, approved=said.approved
         )
 
     # -- the configuration -------------------------------------------------------------------------------------
@@ -366,16 +377,21 @@ class Approvals:
         return _with_used(self.taken, paper.sha256, head, now)
 
     def _pointer(self, decision: Decision, taken: Mapping[str, str]) -> Pointer:
+        told, now = decision.taken, time_shown(self.clock.wall().astimezone(UTC))
+        signed = None if self.kept is None else _signed(self.kept.pointer)
+        if told.approvers:
+            signed = Signed(approved=told.approvers, taken=now, by=told.by, change=told.change)
         return Pointer(
             folder="",
             digest=decision.policy.digest,
             version=__version__,
             files={},
-            taken=time_shown(self.clock.wall().astimezone(UTC)),
-            by=decision.taken.by,
-            change=decision.taken.change,
-            approved=decision.taken.approvers,
+            taken=now,
+            by=told.by,
+            change=told.change,
+            approved=told.approvers,
             is_first=decision.is_first,
+            signed=signed,
             changes=dict(taken),
         )
 
@@ -392,6 +408,13 @@ class Approvals:
 
     def _tell_digest(self) -> None:
         self.log.policy = self.digest[:SHORT]
+
+
+def _signed(pointer: Pointer) -> Signed | None:
+    """Who signed last, as a pointer says it."""
+    if pointer.signed is None and pointer.approved:
+        return Signed(approved=pointer.approved, taken=pointer.taken, by=pointer.by, change=pointer.change)
+    return pointer.signed
 
 
 def _told(decision: Decision) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from pcgrelay.audit.audit_log import AuditFigures, AuditLog
@@ -16,6 +17,7 @@ from pcgrelay.gateway.tasks import spawn
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import leaf_der
 from pcgrelay.log.audit_events import AuditEnded
+from pcgrelay.log.events import Record
 from pcgrelay.log.writer import Log
 from pcgrelay.signing import sign
 from pcgrelay.state.folder import StateFolder
@@ -33,6 +35,10 @@ class NodeAudit:
         self._state: StateFolder | None = None
         self.log: AuditLog | None = None
         self.on_signed: Callable[[Note], None] = lambda note: None
+        # What holds, to be said each day, and in each log that begins: segments are removed after keep_days, and what
+        # holds may have been approved long before.
+        self.in_force: Callable[[], Record | None] = lambda: None
+        self._said_on: date | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self.rest: tuple[bytes, ...] = ()  # records that the process that takes over has to write
 
@@ -51,6 +57,7 @@ class NodeAudit:
             self._clock,
             self._signed,
         )
+        self._said_on = None
         self._emits.audit = self.log
 
     def start(self) -> None:
@@ -75,9 +82,15 @@ class NodeAudit:
             self.log.certificate_changed()
 
     def tick(self) -> None:
-        """Tell what was left out; called each second."""
-        if self.log is not None:
-            self.log.tick(self._emits.policy)
+        """Tell what was left out, and each day what holds; called each second."""
+        if self.log is None:
+            return
+        self.log.tick(self._emits.policy)
+        today = self._clock.wall().date()
+        if today != self._said_on:
+            self._said_on = today
+            if (record := self.in_force()) is not None:
+                self._emits.emit_audit(record)
 
     async def stop(self) -> None:
         """Write, sync and sign everything, then end; may be called twice."""
@@ -105,6 +118,7 @@ class NodeAudit:
             raise RunError("This node has no audit log; its configuration has no [audit].")
         if why := await self.log.restart(restart):
             raise RunError(why)
+        self._said_on = None
 
     def told_keys(self, keys: LogKeys) -> tuple[bytes, ...]:
         """Return the keys of the log as WITNESS has them: three vkeys, the signature, the chain."""

@@ -100,6 +100,7 @@ class Node:
         self.approvals = Approvals(log, clock)
         self.waiting = WaitingTexts(self.approvals, log.emit, clock)
         self.audit = NodeAudit(self.local, log, clock)
+        self.audit.in_force = self.approvals.in_force
         self.witnesses = Witnesses(self.local, self.audit, log.emit, clock)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()

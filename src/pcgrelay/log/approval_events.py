@@ -57,6 +57,19 @@ class PolicyUnapproved(Record, frozen=True, kw_only=True):
     holds: str  # digest of what is in force
 
 
+class PolicyInForce(Record, frozen=True, kw_only=True):
+    """What holds, and who had signed it: for an audit log that has no record of that approval, or not any more."""
+
+    EVENT: ClassVar[str] = "policy.in_force"
+    LEVEL: ClassVar[str] = "debug"
+    AUDIT: ClassVar[bool] = True
+    holds: str  # digest, 64 hex digits
+    taken: str  # when it was approved, by this node's clock
+    by: str = ""
+    change: str = ""
+    approved: tuple[str, ...] = ()
+
+
 class PolicyRehashed(Record, frozen=True, kw_only=True):
     """This version computes another digest of the same approved files."""
 

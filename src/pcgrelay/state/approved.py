@@ -32,6 +32,15 @@ USED_MOST = 1_024
 _NUMBER = re.compile(r"\d{6}", re.ASCII)
 
 
+class Signed(Struct, frozen=True, kw_only=True):
+    """Who signed last, and when that was taken: what came into force since then widened nothing."""
+
+    approved: tuple[str, ...]
+    taken: str
+    by: str = ""
+    change: str = ""
+
+
 class Pointer(Struct, frozen=True, kw_only=True):
     """Which folder holds, and what was decided when it was taken."""
 
@@ -44,6 +53,7 @@ class Pointer(Struct, frozen=True, kw_only=True):
     change: str = ""
     approved: tuple[str, ...] = ()  # who signed
     is_first: bool = False
+    signed: Signed | None = None  # nothing: as far as is known nobody has, or this is of an earlier version
     # Changes that were taken, this one too, by the SHA-256 of their text, and until when each could be taken again.
     # They stand here, and not beside the acts, so that a change is in force and used by one rename.
     changes: dict[str, str] = {}

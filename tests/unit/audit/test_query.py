@@ -110,6 +110,18 @@ def test_another_version_computes_another_digest_of_the_same_policy(tmp_path: Pa
     assert usage.allowed.by == ("j.smith",)
 
 
+def test_what_narrows_was_allowed_by_those_who_signed_before(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    record(log, "2026-10-01T09:00:00.000Z", "policy.taken", after=DIGEST, approved=["a.jones", "b.khan"], change="CR-1")
+    record(log, "2026-10-02T09:00:00.000Z", "policy.taken", before=DIGEST, after="bb" * 32, narrows=1)
+    record(log, "2026-10-03T09:00:00.000Z", "policy.taken", before="cc" * 32, after="dd" * 32, narrows=1)
+    stream(log, "2026-11-03T02:00:00.000Z", policy="bb" * 6)
+    stream(log, "2026-11-03T02:00:00.000Z", policy="dd" * 6)
+    allowed = {each.policy: each.allowed for each in ask(log).usages}
+    assert allowed["bb" * 6] == Allowed(("a.jones", "b.khan"), "2026-10-01T09:00:00.000Z", "CR-1")
+    assert allowed["dd" * 6] == Allowed((), "2026-10-03T09:00:00.000Z", "")
+
+
 def test_what_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit")
     log.append(
@@ -123,6 +135,55 @@ def test_more_groups_than_are_kept_are_counted(log: AuditLog, monkeypatch: pytes
     monkeypatch.setattr(query_module, "GROUPS_MOST", 1)
     found = ask(log)
     assert (len(found.usages), found.left_out) == (1, 2)
+
+
+def test_refusals_that_have_no_record_of_their_own_are_counted(tmp_path: Path) -> None:
+    """A node bounds what others can cause, and says with the next record how many it has left out."""
+    log = AuditLog(tmp_path / "audit")
+    stream(log, "2026-11-03T02:00:00.000Z", "stream.refused", rule=3)
+    stream(log, "2026-11-03T02:01:00.000Z", "stream.refused", rule=3, suppressed=9_940)
+    # For the bound services are one: these may have been for custody too.
+    stream(log, "2026-11-03T02:02:00.000Z", "stream.refused", service="pnd@kent.police.example", suppressed=7)
+    stream(log, "2026-11-03T02:02:00.000Z", "stream.refused", service="pnd@hub.example", suppressed=100)
+    stream(log, "2026-11-03T03:00:00.000Z", "stream.refused", suppressed=1_000)
+    wanted = {"service": "custody@kent.police.example", "until": "2026-11-03T03:00:00.000Z"}
+    found = ask(log, **wanted)
+    assert ([each.refused for each in found.usages], found.bounded) == ([9_942], 9_947)
+    assert ask(log, **wanted, organisation="essex.police.example").bounded == 0
+    assert ask(log).bounded == 9_940 + 7 + 100 + 1_000
+
+
+def test_records_that_were_lost_in_that_time_are_counted(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    stream(log, "2026-11-03T02:00:00.000Z")
+    hole = {"count": 212, "since": "2026-11-03T02:10:00.000Z", "until": "2026-11-03T02:20:00.000Z", "reason": "full"}
+    record(log, "2026-11-03T05:00:00.000Z", "audit.lost", **hole)
+    record(log, "2026-11-03T06:00:00.000Z", "audit.left_out", count=3)
+    for since, until, lost in (
+        ("", "", 215),
+        ("2026-11-03T02:15:00.000Z", "2026-11-03T02:16:00.000Z", 212),
+        ("2026-11-03T02:20:00.000Z", "", 215),
+        ("2026-11-03T02:20:00.001Z", "2026-11-03T06:00:00.000Z", 0),
+        ("", "2026-11-03T02:10:00.000Z", 0),
+        ("2026-11-03T06:00:00.000Z", "", 3),
+    ):
+        assert ask(log, since=since, until=until).lost == lost, (since, until)
+
+
+def test_who_had_allowed_it_is_said_again_where_that_record_is_not(tmp_path: Path) -> None:
+    """A log that began after the approval, or whose records of it were removed."""
+    log = AuditLog(tmp_path / "audit")
+    stream(log, "2026-11-03T02:00:00.000Z")
+    told = {"approved": ["a.jones", "b.khan"], "by": "j.smith", "change": "CR-1", "taken": "2025-10-01T09:00:00Z"}
+    for day in (3, 4):
+        record(log, f"2026-11-0{day}T09:00:00.000Z", "policy.in_force", holds=DIGEST, **told)
+    (usage,) = ask(log).usages
+    assert usage.allowed == Allowed(("a.jones", "b.khan"), "2025-10-01T09:00:00Z", "CR-1")
+    # The record of the approval itself says it better.
+    record(log, "2026-10-01T09:00:00.000Z", "policy.taken", after=DIGEST, approved=["c.brown"], change="CR-2")
+    record(log, "2026-11-05T09:00:00.000Z", "policy.in_force", holds=DIGEST, **told)
+    (usage,) = ask(log).usages
+    assert usage.allowed == Allowed(("c.brown",), "2026-10-01T09:00:00.000Z", "CR-2")
 
 
 @pytest.mark.parametrize(

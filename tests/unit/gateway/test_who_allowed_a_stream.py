@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from pcgrelay.audit.query import Usage, Wanted, query
 from pcgrelay.audit.segments import segments_of
+from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.gateway.audit import FOLDER
 from pcgrelay.gateway.edge import EdgeRole
@@ -84,6 +86,58 @@ async def test_a_stream_that_outlasts_its_rule_has_it_still(kent: ApprovedNode) 
     assert (await kent.reload()).ok
     assert edge.services.exports == []
     assert edge.services.allowing[number].text == f"export[1], until {UNTIL}"
+
+
+async def test_a_log_that_began_later_says_who_had_signed(kent: ApprovedNode) -> None:
+    """The approval was before [audit], a narrowing one came since, and then the log begins again each day."""
+    await kent.first()
+    kent.write(MET, "thames.police.example")
+    kent.plan(*kent.people[1:3])
+    assert (await kent.reload()).ok
+    kent.write(MET, audit=AUDIT)
+    assert (await kent.reload()).ok
+    signers = tuple(each.address for each in kent.people[1:3])
+    end_stream(kent, "custody")
+    running = kent.running
+    assert running is not None
+    running.node.audit.tick()
+    (usage,) = await usages(kent)
+    assert usage.allowed is not None
+    assert (usage.allowed.by, usage.allowed.change) == (signers, "CR-1042")
+    # In each process, and at most once a day.
+    for _ in range(3):
+        running.node.audit.tick()
+    said = [each for each in records_of(kent.state / FOLDER) if each["event"] == "policy.in_force"]
+    assert len(said) == 1
+    assert (said[0]["holds"], said[0]["approved"]) == (running.node.approvals.digest, list(signers))
+    assert not running.lines("policy.in_force")  # of no use in the ordinary log
+
+
+async def test_what_holds_is_said_each_day_and_in_a_log_that_begins_again(
+    kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kent.write(audit=AUDIT)
+    running = await kent.first()
+    node = running.node
+    said: list[str] = []
+    monkeypatch.setattr(node.log, "emit_audit", lambda record: said.append(record.EVENT))
+    now = SYSTEM_CLOCK.wall()
+
+    class Clock:
+        days = 0
+
+        def wall(self) -> datetime:
+            return now + timedelta(days=self.days)
+
+    clock = Clock()
+    monkeypatch.setattr(node.audit, "_clock", clock)
+    node.audit._said_on = now.date()
+    counts = []
+    for clock.days in (0, 0, 1, 1, 1, 401):
+        node.audit.tick()
+        counts.append(len(said))
+    assert counts == [0, 0, 1, 1, 1, 2]
+    assert set(said) == {"policy.in_force"}
 
 
 def test_a_rule_without_an_end_is_named_by_its_number() -> None:
