@@ -37,6 +37,20 @@ class Hole(Struct, frozen=True):
     reason: str
 
 
+class BegunAgain(Struct, frozen=True):
+    """Somebody has begun this log in the place of one that could not be signed any more; the log says so itself."""
+
+    number: int  # of the record that says it
+    ts: str
+    old_size: int  # of the last head of the log before it; 0: none was known
+    old_root: str  # base64
+    folder: str  # where the log before it was put
+    problem: str  # why it could not be signed
+    uid: int
+    by: str
+    reason: str
+
+
 class TornEnd(Struct, frozen=True):
     """The end of the newest segment, which has no newline."""
 
@@ -58,6 +72,7 @@ class Report(Struct, frozen=True, kw_only=True):
     signed_at: str
     checkpoints: int  # that agree with the records
     signatures: int  # of the log, that hold
+    other_heads: int = 0  # that none of the known keys has signed; a head that one has signed covers them
     trust: Trust  # by what the log's keys are known
     identity: str = ""  # in the certificate by which they are known
     signers: tuple[Signer, ...] = ()
@@ -68,6 +83,7 @@ class Report(Struct, frozen=True, kw_only=True):
     )
     holes: tuple[Hole, ...] = ()
     holes_count: int = 0
+    begun_again: BegunAgain | None = None
     pruned_told: bool = True  # a signed record says that records were removed from the front
     heads_removed: bool = False  # a signed record says that of these most heads were removed too
     torn: TornEnd | None = None

@@ -1,4 +1,4 @@
-"""What a log says of itself: its keys and those of its witnesses, records that were lost, records that were removed."""
+"""What a log says of itself: its keys and those of its witnesses, what was lost or removed, what was before it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from pcgrelay.audit.report import Hole
-from pcgrelay.log.audit_events import AuditKeys, AuditLost, AuditPruned, AuditRemoved, LogKeysRecord, WitnessKeys
+from pcgrelay.audit.report import BegunAgain, Hole
+from pcgrelay.log.audit_events import (
+    AuditKeys,
+    AuditLost,
+    AuditPruned,
+    AuditRemoved,
+    AuditRestarted,
+    LogKeysRecord,
+    WitnessKeys,
+)
 
 KEPT_MOST = 1_000
 _EVENTS = (b'"event":"audit.', b'"event":"witness.keys"')
@@ -33,7 +41,9 @@ class _Head(Struct, frozen=True):
 class Told:
     """What was read so far."""
 
-    _KINDS: ClassVar = {kind.EVENT: kind for kind in (AuditKeys, WitnessKeys, AuditLost, AuditPruned, AuditRemoved)}
+    _KINDS: ClassVar = {
+        kind.EVENT: kind for kind in (AuditKeys, WitnessKeys, AuditLost, AuditPruned, AuditRemoved, AuditRestarted)
+    }
 
     def __init__(self, signed_size: int = 0) -> None:
         """signed_size: of how many records there is a head. What one behind it tells of a removal is not believed."""
@@ -41,6 +51,7 @@ class Told:
         self.keys: list[KeysAt] = []
         self.holes: list[Hole] = []
         self.holes_count = 0
+        self.begun_again: BegunAgain | None = None
         self.pruned_until = 0  # records before this number are said to be removed, by one that is signed
         self.heads_removed = False  # one that is signed says so
         self.since = self.until = ""
@@ -74,6 +85,8 @@ class Told:
             self.holes_count += 1
             if len(self.holes) < KEPT_MOST:
                 self.holes.append(Hole(head.n, record.count, record.since, record.until, record.reason))
+        elif isinstance(record, AuditRestarted):
+            self.begun_again = self.begun_again or BegunAgain(number=head.n, ts=head.ts, **structs.asdict(record))
         elif isinstance(record, AuditPruned) and head.n < self._signed_size:
             # A node signs it before it removes anything. Else whoever cuts the front off would add the record too.
             self.pruned_until = max(self.pruned_until, record.last + 1)

@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from pcgrelay.audit.heads import Heads
 from pcgrelay.audit.history import HISTORY, SignedHead
-from pcgrelay.audit.note import TYPE_NAMES, NoteRefused, NoteVerifier, Verified, verify_note
+from pcgrelay.audit.note import ED25519, TYPE_NAMES, NoteRefused, NoteVerifier, Verified, verify_note
 from pcgrelay.audit.policy import Policy
 from pcgrelay.audit.problems import Problems
 from pcgrelay.audit.report import Report, Signer, Trust, Verdict, Witnessing
@@ -41,6 +41,7 @@ class Keys(Struct, frozen=True):
     refused: tuple[str, ...] = ()  # records of keys that are not believed, a sentence each
 
 
+UNKNOWN = "None of the signatures is by a key of the log that is known."
 # A node may remove old segments meanwhile, once an hour. Then heads and records that were read do not belong together.
 TRIES = 3
 # From what the log says of keys, and its origin, to what is believed of it.
@@ -161,6 +162,7 @@ def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: C
         signed_at=heads.last.ts if heads.last else "",
         checkpoints=roots.agreed,
         signatures=signatures.count,
+        other_heads=signatures.others,
         trust=signatures.keys.trust,
         identity=signatures.keys.identity,
         signers=signatures.signers,
@@ -169,6 +171,7 @@ def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: C
         accepted_size=signatures.accepted_size,
         holes=tuple(told.holes),
         holes_count=told.holes_count,
+        begun_again=told.begun_again,
         pruned_told=walk.first <= told.pruned_until,
         heads_removed=told.heads_removed,
         torn=walk.torn,
@@ -212,6 +215,12 @@ class _Signatures:
         self.count = 0
         self.signers: tuple[Signer, ...] = ()
         self.accepted_size: int | None = None
+        self.others = 0  # heads that none of the known keys has signed, and a later one that is known covers
+        # The history has the Ed25519 signature of each head, and only sometimes that by ML-DSA-44. Whoever believes the
+        # latter alone goes by the heads that have it: what stands before one of these is covered by it.
+        self._may_be_others = all(key.kind != ED25519 for key in keys.logs)
+        self._last_other: SignedHead | None = None
+        self._known_size = 0
         self._heads = heads
         self._problems = problems
         self._witnessed: dict[str, tuple[int, int]] = {}  # of each: size, time
@@ -237,17 +246,26 @@ class _Signatures:
                 self._verify(head)
             except NoteRefused as refusal:
                 self._problems.add("signature", f"{head.where}: {refusal}")
+        last = self._last_other
+        if last is not None and last.checkpoint.size > self._known_size:
+            self._problems.add("signature", f"{last.where}: {UNKNOWN}")
 
     def _all(self) -> Iterator[SignedHead]:
         yield from self._heads.all()
         yield from self._heads.seen
 
     def _verify(self, head: SignedHead) -> None:
+        if not any(key.has_signed(each) for key in self.keys.logs for each in head.note.signatures):
+            if not self._may_be_others:
+                raise NoteRefused(UNKNOWN)
+            self.others += 1
+            if self._last_other is None or self._last_other.checkpoint.size <= head.checkpoint.size:
+                self._last_other = head
+            return
         verified = verify_note(head.note, (*self.keys.logs, *self.keys.witnesses))
         by_log = [each for each in verified if each.by in self.keys.logs]
-        if not by_log:
-            raise NoteRefused("None of the signatures is by a key of the log that is known.")
         self.count += 1
+        self._known_size = max(self._known_size, head.checkpoint.size)
         for each in verified:
             if each not in by_log:
                 known = self._witnessed.get(each.by.name, (-1, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from pcgrelay.audit.report import Hole, Report
+from pcgrelay.audit.report import BegunAgain, Hole, Report
 from pcgrelay.audit.tile_sync import SYNCED
 from pcgrelay.audit.verify import moment_of
 from pcgrelay.output import count, counted
@@ -51,6 +51,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "witnessed", _witnessed(report)
     yield "holes", _holes(report)
     yield "pruned", _pruned(report)
+    if report.begun_again is not None:
+        yield "begun again", _begun_again(report.begun_again)
     if report.not_believed and report.signers:
         more = len(report.not_believed) - 1
         yield "not believed", report.not_believed[0] + (f" And {more} more, see --json." if more else "")
@@ -86,7 +88,8 @@ def _signed(report: Report) -> str:
     if not report.signers:
         return trust if report.trust in ("itself", "none") else f"nobody that is known {trust}"
     names = "; ".join(f"{_name(each.name)} ({', '.join(each.types)})" for each in report.signers)
-    return f"{names}, {trust}"
+    others = f"; {counted(report.other_heads, 'head')} before that by other keys alone" if report.other_heads else ""
+    return f"{names}, {trust}{others}"
 
 
 def _witnessed(report: Report) -> str:
@@ -120,6 +123,15 @@ def _pruned(report: Report) -> str:
     told = "a signed record says so" if report.pruned_told else "NO signed record says so"
     heads = ", and their heads but the last of each day" if report.heads_removed else ""
     return f"the first {counted(report.first, 'record')}{heads}; {told}"
+
+
+def _begun_again(said: BegunAgain) -> str:
+    who = f"{said.by}, user {said.uid}" if said.by else f"user {said.uid}"
+    old = f"{counted(said.old_size, 'record')} signed, root {said.old_root}" if said.old_size else "of no known head"
+    return (
+        f"on {_minute(said.ts)} by {who}: {said.reason.rstrip('.')}. The log before it ({old}) is in {said.folder}; it "
+        f"was not signed any more, because: {said.problem}"
+    )
 
 
 def _problems(report: Report, width: int) -> Iterator[str]:
