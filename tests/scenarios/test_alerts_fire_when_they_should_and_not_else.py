@@ -57,6 +57,7 @@ CASES = {
     "PcgrelayNeighbourAway": one("link_up", LINK, "0x60", "1x60"),
     "PcgrelayTwins": one("identity_twins", AT, "1x60", "0x60"),
     "PcgrelayAuditFailing": one("audit_failing", AT, "1x60", "0x60"),
+    "PcgrelayAuditLost": one("audit_lost_total", AT, "0+1x60", "7x60"),
     "PcgrelayAuditForked": one("audit_witness_conflicts", AT, "1x60", "0x60"),
     "PcgrelayAuditUnwitnessed": one(
         "audit_witness_timestamp_seconds", f'{AT},witness="relay-1.hub.example"', f"-{2 * DAY}x60", "0x60", shown=AT

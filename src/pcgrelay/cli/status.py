@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay import config
+from pcgrelay.admin.audit_line import audit_line
 from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
@@ -104,6 +106,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
     for line in (*brought_lines(status.credentials), *clearance_lines(status.clearances)):
         console.print(line)
     _print_approvals(console, status.approvals)
+    if status.audit is not None:
+        console.print(Text(f"audit log: {audit_line(status.audit, time.time())}"))
     console.print()
     _print_links(console, status.links)
     if status.sessions:

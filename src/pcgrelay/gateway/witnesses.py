@@ -149,10 +149,12 @@ class Witnesses:
 
     @property
     def is_stale(self) -> bool:
-        """Whether there are witnesses, and none has signed for a day."""
-        now_ms = self.clock.monotonic_ms()
-        times = [self._began_ms if each.cosigned_ms is None else each.cosigned_ms for each in self.asked.values()]
-        return bool(times) and now_ms - max(times) > STALE_MS
+        """Whether there are neighbours, or should be, and none has signed for a day."""
+        config = self.local.config
+        if not self._began_ms or not (self.asked or config.links or config.listens):
+            return False
+        times = [each.cosigned_ms for each in self.asked.values() if each.cosigned_ms is not None]
+        return self.clock.monotonic_ms() - max(times, default=self._began_ms) > STALE_MS
 
     # -- asking --------------------------------------------------------------------------------------------------
 

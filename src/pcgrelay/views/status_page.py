@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from pcgrelay.admin.audit_line import audit_line
 from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.http import HTML, Answer
@@ -83,6 +84,7 @@ def _values(status: Status, catalogue: Sequence[CatalogueLine], me: str, now: da
         "most": ROWS_MOST,
         "picture": draw_realm(me, links, [line.hops for line in catalogue]),
         "box": (BOX_WIDTH, BOX_HEIGHT),
+        "audit_line": "" if status.audit is None else audit_line(status.audit, now.timestamp()),
         "bytes_text": size,
         "duration_text": duration,
         "left": lambda end: (end - now).days,

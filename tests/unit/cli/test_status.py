@@ -18,6 +18,7 @@ from msgspec import structs
 
 from pcgrelay.admin.status import (
     ApprovalsStatus,
+    AuditStatus,
     Status,
 )
 from pcgrelay.admin.validity import CredentialsStatus, ListStatus
@@ -102,6 +103,16 @@ def test_status_says_what_is_cleared_for_which_marking(invoke: Invoke, node: Pat
     assert "refused for their marking: 3 since the start" in said
     notes = [line.strip() for line in said if line.startswith("  ")]
     assert notes[:3] == ["cleared for OFFICIAL-SENSITIVE", "cleared for OFFICIAL", "OFFICIAL-SENSITIVE"]
+
+
+def test_status_says_how_the_audit_log_stands(invoke: Invoke, node: Path) -> None:
+    kept = structs.replace(HEALTHY, audit=AuditStatus(records=8_841, signed=8_840))
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(kept))):
+        answer = invoke("status", "-c", node)
+        assert answer.code == 0
+        assert "\naudit log: 8,841 records; 8,840 signed by the process before; witnessed by nobody yet\n" in answer.out
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(HEALTHY))):
+        assert "audit" not in invoke("status", "-c", node).out
 
 
 def test_status_of_a_node_whose_services_carried_nothing(invoke: Invoke, node: Path) -> None:

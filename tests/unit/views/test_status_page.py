@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from pcgrelay.admin.status import ConfigurationStatus, LinkStatus, Status
+from pcgrelay.admin.status import AuditStatus, ConfigurationStatus, LinkStatus, Status
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus
 from pcgrelay.views.status_page import ROWS_MOST, CatalogueLine, node_page, node_part, script, style
 from tests.support.healthy_status import HEALTHY, JUDGING
@@ -45,6 +45,12 @@ def test_it_shows_what_there_is() -> None:
         "custody, pnc", "3,456", "20 days", "2026-12-21 13:00", "20 MiB of 256 MiB",
     ):  # fmt: skip
         assert word in text, word
+
+
+def test_it_says_how_the_audit_log_stands() -> None:
+    kept = replace(HEALTHY, audit=AuditStatus(records=8_841, signed=8_840, signed_timestamp_s=NOW.timestamp() - 40))
+    assert "Audit log: 8,841 records; 8,840 signed 40 s ago; witnessed by nobody yet." in text_of(kept)
+    assert "Audit log" not in text_of(HEALTHY)
 
 
 def test_the_marking_of_what_it_shows_stands_above_and_below() -> None:
