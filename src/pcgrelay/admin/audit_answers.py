@@ -5,11 +5,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 AUDIT_QUERIED_PATH = "/v1/audit/queried"
+AUDIT_EXPORTED_PATH = "/v1/audit/exported"
 AUDIT_RESTART_PATH = "/v1/audit/restart"
 
 
 class QueriedAnswer(Struct, frozen=True, kw_only=True):
-    """Whether a query of the audit log is on record."""
+    """Whether a query or an export of the audit log is on record."""
 
     id: str = ""  # in the record
     is_kept: bool = False  # the record is on the disk

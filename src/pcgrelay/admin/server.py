@@ -25,7 +25,7 @@ from pcgrelay.printable import printable
 SCRAPED = ("/metrics", "/healthz", "/readyz")
 Query = Mapping[str, str]
 Action = Callable[[Query, bytes], Awaitable[Answer]]
-UID = "uid"  # in the query of an action: who asks, as the kernel says, whatever was written there
+UID = "uid"  # in a query at the socket: who asks, as the kernel says, whatever was written there
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,16 @@ class AdminHandlers:
     page: Callable[[str], Answer | None] = lambda path: None  # what a browser may show at a path, if it is one of its
 
 
-def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
-    """Return the response to a request that changes nothing."""
+def answered(method: str, target: str, facts: AdminHandlers, user: int | None = None) -> Answer:
+    """Return the response to a request that changes nothing. user: who asks, as the kernel says; nothing: over TCP."""
     path, _, query = target.partition("?")
     if method not in ("GET", "HEAD"):
         return text_answer(405, "Only GET is answered here.")
     if path == STATUS_PATH:
         return json_answer(facts.status())
     if path in facts.views:
-        return facts.views[path](dict(parse_qsl(query)))
+        said = {key: value for key, value in parse_qsl(query) if key != UID}
+        return facts.views[path](said if user is None else {**said, UID: str(user)})
     if path == "/healthz":
         return text_answer(200, "ok")
     if path == "/readyz":
@@ -115,7 +116,7 @@ class AdminServer:
         path, _, query = asked.target.partition("?")
         action = self._facts.actions.get(path)
         if asked.method != "POST" or action is None:
-            return answered(asked.method, asked.target, self._facts)
+            return answered(asked.method, asked.target, self._facts, asked.user)
         if asked.user not in (os.geteuid(), 0):
             return text_answer(403, "Only the node's own user may change it.")
         return await action({**dict(parse_qsl(query)), UID: str(asked.user)}, asked.body)

@@ -16,7 +16,7 @@ from pcgrelay.admin.answers import (
     OutletList,
 )
 from pcgrelay.admin.assure_answers import SEALED_PATH, SELFTEST_PATH, TRANSIT_PATH
-from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, AUDIT_RESTART_PATH
+from pcgrelay.admin.audit_answers import AUDIT_EXPORTED_PATH, AUDIT_QUERIED_PATH, AUDIT_RESTART_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
 from pcgrelay.admin.http import Answer, json_answer
@@ -128,6 +128,7 @@ def _on_record(node: Node, lock: asyncio.Lock) -> tuple[dict[str, Callable[[Quer
     actions: dict[str, Action] = {
         POLICY_PATH: policy.held,
         AUDIT_QUERIED_PATH: audit.queried,
+        AUDIT_EXPORTED_PATH: audit.exported,
         AUDIT_RESTART_PATH: audit.restart,
         SEALED_PATH: evidence.sealed,
     }

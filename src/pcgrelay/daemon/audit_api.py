@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
+from collections.abc import Callable
+from typing import TypedDict
 
 from pcgrelay.admin.audit_answers import AuditRestartAnswer, QueriedAnswer
 from pcgrelay.admin.http import Answer, json_answer
@@ -12,11 +15,23 @@ from pcgrelay.audit.restarting import Restart
 from pcgrelay.errors import PcgrelayError, RuleProblem
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.node import Node
-from pcgrelay.log.audit_events import AuditQueried
+from pcgrelay.log.audit_events import AuditExported, AuditQueried
+from pcgrelay.log.events import Record
 from pcgrelay.printable import printable
 
 TEXT_LIMIT = 320
 ID_BYTES = 8
+EXPORTS = ("tiles", "proof")
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class _Said(TypedDict):
+    """Who does something with the log, and why."""
+
+    id: str  # of the record
+    uid: int
+    by: str
+    reason: str
 
 
 class AuditApi:
@@ -29,15 +44,28 @@ class AuditApi:
 
     async def queried(self, query: Query, body: bytes) -> Answer:
         """POST /v1/audit/queried?service=...&organisation=...&since=...&until=...&by=...&reason=..."""
+        keys = ("service", "organisation", "since", "until")
+        wanted = {key: printable(query.get(key, "")[:TEXT_LIMIT]) for key in keys}
+        return await self._keep(query, lambda said: AuditQueried(**wanted, **said))
+
+    async def exported(self, query: Query, body: bytes) -> Answer:
+        """POST /v1/audit/exported?kind=tiles|proof&first=...&last=...&by=...&reason=..."""
+        kind, numbers = query.get("kind", ""), [query.get(key, "") for key in ("first", "last")]
+        if kind not in EXPORTS or not all(_NUMBER.fullmatch(each) for each in numbers):
+            reason = "an export is of tiles or a proof, from a first record to a last one."
+            return json_answer(QueriedAnswer(reason=reason), 409)
+        first, last = map(int, numbers)
+        return await self._keep(query, lambda said: AuditExported(kind=kind, first=first, last=last, **said))
+
+    async def _keep(self, query: Query, make: Callable[[_Said], Record]) -> Answer:
         log = self._node.log
         if log.audit is None:
             return json_answer(QueriedAnswer(reason="this node keeps no audit log; see [audit] in its configuration."))
-        keys = ("service", "organisation", "since", "until", "by", "reason")
-        said = {key: printable(query.get(key, "")[:TEXT_LIMIT]) for key in keys}
-        identity = secrets.token_hex(ID_BYTES)
-        is_kept = await log.keep(AuditQueried(id=identity, uid=int(query[UID]), **said))
-        reason = "" if is_kept else "the audit log is not written; see status."
-        return json_answer(QueriedAnswer(id=identity, is_kept=is_kept, reason=reason))
+        by, reason = (printable(query.get(key, "")[:TEXT_LIMIT]) for key in ("by", "reason"))
+        said = _Said(id=secrets.token_hex(ID_BYTES), uid=int(query[UID]), by=by, reason=reason)
+        is_kept = await log.keep(make(said))
+        why = "" if is_kept else "the audit log is not written; see status."
+        return json_answer(QueriedAnswer(id=said["id"], is_kept=is_kept, reason=why))
 
     async def restart(self, query: Query, body: bytes) -> Answer:
         """POST /v1/audit/restart?reason=...&by=..."""

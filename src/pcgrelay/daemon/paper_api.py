@@ -6,10 +6,11 @@ from urllib.parse import unquote
 
 from pcgrelay.admin.http import Answer, json_answer
 from pcgrelay.admin.report_answers import ReportAnswer
-from pcgrelay.admin.server import Query
+from pcgrelay.admin.server import UID, Query
 from pcgrelay.errors import PcgrelayError, RunError
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
+from pcgrelay.log.cutover_events import CutoverReported
 from pcgrelay.views.cutover import cutover_list, cutover_status, lost_status
 from pcgrelay.views.cutover_page import PAGE_PATH, STYLE_PATH, list_page, problem_page, status_page, style
 from pcgrelay.views.cutover_report import report_facts
@@ -29,6 +30,8 @@ class PaperApi:
         try:
             edge = self._edge()
             facts = report_facts(self._node, edge, edge.cutovers.find(subject))
+            uid = query.get(UID)
+            self._node.emit(CutoverReported(service=facts.service, uid=None if uid is None else int(uid)))
             return json_answer(ReportAnswer(service=facts.service, facts=facts))
         except PcgrelayError as error:
             return json_answer(ReportAnswer(service=subject, reason=str(error), exit_code=error.exit_code), 409)

@@ -124,6 +124,20 @@ class AuditQueried(Record, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class AuditExported(Record, frozen=True, kw_only=True):
+    """Somebody has copied records, or the proof of one, for others."""
+
+    EVENT: ClassVar[str] = "audit.exported"
+    AUDIT: ClassVar[bool] = True
+    id: str
+    kind: str  # tiles, proof
+    first: int  # numbers of records
+    last: int
+    uid: int
+    by: str = ""
+    reason: str = ""
+
+
 class AuditFailing(Record, frozen=True, kw_only=True):
     """The audit log cannot be written; it is tried again each second."""
 

@@ -116,6 +116,15 @@ class CutoverAdvised(Record, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class CutoverReported(Record, frozen=True, kw_only=True):
+    """Somebody has asked for what a report of a cut-over is made from."""
+
+    EVENT: ClassVar[str] = "cutover.reported"
+    AUDIT: ClassVar[bool] = True
+    service: str
+    uid: int | None = None
+
+
 DECISIONS: dict[str, type[CutoverRecord]] = {
     kind.EVENT.removeprefix("cutover."): kind for kind in CutoverRecord.__subclasses__()
 }

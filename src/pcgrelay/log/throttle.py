@@ -36,6 +36,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "member.back": ("peer",),
     "identity.twins": ("peer",),
     "witness.new_log": ("peer",),
+    "cutover.reported": ("service",),
     "import.up": ("service",),
     "import.down": ("service",),
     "import.moved": ("service",),

@@ -20,7 +20,7 @@ from pcgrelay.admin import http
 from pcgrelay.admin.answers import BODY_LIMIT_BYTES
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.http import Answer, json_answer
-from pcgrelay.admin.server import AdminHandlers, AdminServer, Query
+from pcgrelay.admin.server import AdminHandlers, AdminServer, Query, answered
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.errors import RunError, StatusProblem
 from tests.support.metric_samples import value
@@ -50,6 +50,7 @@ HANDLERS = AdminHandlers(
     counters=lambda: {"frames_sent_total": 3},
     views={
         "/v1/view": lambda query: json_answer({"seen": query.get("what", "")}),
+        "/v1/who": lambda query: json_answer({"by": query.get("uid", "nobody")}),
         "/v1/large": lambda query: Answer(200, "text/plain", bytes(16 << 20)),
     },
     actions={"/v1/act": act, "/v1/fail": fail, "/v1/linger": linger},
@@ -90,6 +91,15 @@ async def test_status(socket_path: Path) -> None:
     head, _, body = (await asked(socket_path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert json.loads(body)["node"]["identity"] == "spiffe://x"
+
+
+async def test_a_view_knows_who_asks_as_the_kernel_says(socket_path: Path) -> None:
+    for target in (b"/v1/who", b"/v1/who?uid=12345"):
+        answer = await asked(socket_path, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"by": str(os.getuid())}
+    # Over TCP nobody says so, and what is written there counts for nothing.
+    over_tcp = answered("GET", "/v1/who?uid=0", HANDLERS)
+    assert json.loads(over_tcp.body) == {"by": "nobody"}
 
 
 @pytest.mark.parametrize(

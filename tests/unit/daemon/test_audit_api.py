@@ -8,10 +8,12 @@ from io import StringIO
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from pcgrelay.admin.server import UID
 from pcgrelay.daemon.audit_api import TEXT_LIMIT, AuditApi
 from pcgrelay.gateway.node import Node
-from pcgrelay.log.audit_events import AuditQueried
+from pcgrelay.log.audit_events import AuditExported, AuditQueried
 from pcgrelay.log.events import Record
 from pcgrelay.log.writer import Log
 
@@ -55,6 +57,41 @@ async def test_what_is_said_is_bounded_and_safe_to_print() -> None:
     assert isinstance(record, AuditQueried)
     assert "\x1b" not in record.reason
     assert len(record.reason) <= 2 * TEXT_LIMIT
+
+
+async def exported(sink: Sink | None, **query: str) -> dict[str, Any]:
+    log = Log(sink=StringIO())
+    log.audit = sink
+    answer = await AuditApi(cast(Node, SimpleNamespace(log=log)), asyncio.Lock()).exported({UID: "7", **query}, b"")
+    return cast(dict[str, Any], json.loads(answer.body))
+
+
+async def test_an_export_is_on_record_with_what_it_has() -> None:
+    sink = Sink()
+    answer = await exported(sink, kind="tiles", first="0", last="8841272", by="night", reason="R-1")
+    assert answer["is_kept"]
+    (record,) = sink.records
+    assert isinstance(record, AuditExported)
+    assert (record.id, record.kind, record.first, record.last) == (answer["id"], "tiles", 0, 8_841_272)
+    assert (record.uid, record.by, record.reason) == (7, "night", "R-1")
+    assert not (await exported(None, kind="proof", first="1", last="1"))["is_kept"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"kind": "keys", "first": "0", "last": "1"},
+        {"kind": "tiles", "first": "-1", "last": "1"},
+        {"kind": "tiles", "first": "0", "last": "9" * 19},
+        {"kind": "tiles", "first": "0", "last": "\u0661"},
+    ],
+)
+async def test_what_is_no_export_is_not_on_record(query: dict[str, str]) -> None:
+    sink = Sink()
+    answer = await exported(sink, **query)
+    assert (answer["is_kept"], sink.records) == (False, [])
+    assert "an export is of" in answer["reason"]
 
 
 async def test_a_disk_that_fails_is_said() -> None:

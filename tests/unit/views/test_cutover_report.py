@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pcgrelay.admin.server import UID
 from pcgrelay.cutover.part1 import part1_of
 from pcgrelay.cutover.phases import Phase
 from pcgrelay.cutover.publishable import patterns_found
 from pcgrelay.cutover.report import report_files
 from pcgrelay.cutover.report_words import summary
+from pcgrelay.daemon.paper_api import PaperApi
 from pcgrelay.drills.record import DrillOutlet, DrillRecord
 from pcgrelay.gateway.advice import note_advice
 from pcgrelay.gateway.drill_parts import Request
+from pcgrelay.log.cutover_events import CutoverReported
 from pcgrelay.views.cutover_report import report_facts
 from tests.support.cut_over import CUSTODY, OPERATOR, PLAN, CutRunning, cut_running, stopped
 from tests.support.nodes_in_process import Nodes
@@ -114,6 +117,17 @@ async def test_what_counts_as_an_exercise_of_the_back_up(met: CutRunning, record
     met.edge.drills.records = [record]
     facts = report_facts(met.node, met.edge, met.cutover)
     assert dict(summary(part1_of(facts)))["Back-up"] == words
+
+
+async def test_who_asked_for_a_report_is_on_record(met: CutRunning) -> None:
+    await met.start_plan()
+    answer = PaperApi(met.node).facts({"service": CUSTODY, UID: "7"})
+    assert answer.code == 200
+    (record,) = met.lines("cutover.reported")
+    assert (record["service"], record["uid"]) == (CUSTODY, 7)
+    assert CutoverReported.AUDIT
+    assert PaperApi(met.node).facts({"service": "pnd@hub.example", UID: "7"}).code == 409
+    assert len(met.lines("cutover.reported")) == 1
 
 
 async def test_a_connection_that_was_lost_is_told(met: CutRunning) -> None:

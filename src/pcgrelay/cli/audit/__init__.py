@@ -1,6 +1,7 @@
 """pcgrelay audit: a log of decisions is examined, proved and read.
 
-`places` finds the log and whom to trust, `shown` makes lines of a report, the others are commands. None but `restart`
+`places` finds the log and whom to trust, `on_record` tells the node of what is done with it, `shown` makes lines of a
+report, the others are commands. None but `restart`
 needs a running node, and none writes below the folder of a log.
 """
 

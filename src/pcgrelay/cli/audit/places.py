@@ -61,6 +61,13 @@ def trust_options(command: F) -> F:
     )(command)
 
 
+def by_options(command: F) -> F:
+    """Add --by NAME and --reason TEXT, which go on record."""
+    command = click.option("--reason", metavar="TEXT", default="", help="Why; it goes on record.")(command)
+    by = "Who you are, beside the user that the system names."
+    return click.option("--by", metavar="NAME", default="", help=by)(command)
+
+
 def folder_of(folder: Path | None, path: Path | None) -> Path:
     """The folder of the log that is meant. ConfigError: there is no log; PermissionProblem: it may not be read."""
     if folder is None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 import msgspec
 
+from pcgrelay.admin.audit_answers import AUDIT_EXPORTED_PATH
 from pcgrelay.audit.note import TYPE_NAMES
 from pcgrelay.audit.policy import read_policy
 from pcgrelay.audit.proof import PROOF_MOST_BYTES, Checked, Proof
 from pcgrelay.audit.proof import check as check_proof
 from pcgrelay.audit.proof import prove as prove_record
-from pcgrelay.cli.audit.places import folder_of, log_options
+from pcgrelay.cli.audit.on_record import check_texts, put_on_record
+from pcgrelay.cli.audit.places import by_options, folder_of, log_options
 from pcgrelay.cli.audit.shown import moment_text
 from pcgrelay.cli.root import json_option
 from pcgrelay.errors import ProofProblem
@@ -48,13 +50,23 @@ Exit codes:
 @click.command(epilog=PROVE_EPILOG)
 @click.argument("number", metavar="RECORD", type=click.IntRange(0, 10**18 - 1))
 @log_options
-def prove(number: int, folder: Path | None, path: Path | None) -> None:
+@by_options
+def prove(number: int, folder: Path | None, path: Path | None, by: str, reason: str) -> None:
     """Print a proof of one record.
 
     RECORD is its number, the "n" in its line. The proof is a file by C2SP tlog-proof. It holds the record itself, and
     shows that the log had it when its head was signed. Whoever has the policy can check it without the log.
+
+    That it was made is put on record by the node, if it runs and -c names it; what is said of that goes to the other
+    output.
     """
-    click.echo(prove_record(folder_of(folder, path), number).encoded, nl=False)
+    check_texts(by, reason)
+    place = folder_of(folder, path)
+    proof = prove_record(place, number).encoded
+    if path is not None:
+        said = {"kind": "proof", "first": str(number), "last": str(number), "by": by, "reason": reason}
+        say(put_on_record("proof", AUDIT_EXPORTED_PATH, said, path, place).sentence, err=True)
+    click.echo(proof, nl=False)
 
 
 @click.command(epilog=CHECK_EPILOG)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlencode
 
 import click
-import msgspec
-from msgspec import Struct
 
-from pcgrelay import config
-from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, QueriedAnswer
-from pcgrelay.admin.client import ask
+from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH
 from pcgrelay.audit.query import Found, Usage, Wanted, checked_time
 from pcgrelay.audit.query import query as query_log
-from pcgrelay.audit.segments import SegmentGone, read_lines, segments_of
-from pcgrelay.cli.audit.places import folder_of, log_options
+from pcgrelay.audit.segments import segments_of
+from pcgrelay.cli.audit.on_record import check_texts, put_on_record
+from pcgrelay.cli.audit.places import by_options, folder_of, log_options
 from pcgrelay.cli.root import json_option
-from pcgrelay.errors import PcgrelayError, UsageProblem
+from pcgrelay.errors import UsageProblem
 from pcgrelay.output import Layout, Row, count, counted, print_json, print_table, say, size, terminal
 
-TELL_S = 10.0
-FIND_S = 5.0
-FIND_INTERVAL_S = 0.1
-NAME_MOST = 320
-
+LABEL_WIDTH = 12
 EPILOG = """\b
 Examples:
   pcgrelay audit query --service custody@kent.police.example \\
@@ -51,8 +43,7 @@ Exit codes:
 )
 @click.option("--to", "until", metavar="TIME", default="", help="Up to this time, which is not included.")
 @log_options
-@click.option("--by", metavar="NAME", default="", help="Who you are, beside the user that the system names.")
-@click.option("--reason", metavar="TEXT", default="", help="Why you ask; it goes on record with the query.")
+@by_options
 @json_option
 def query(
     service: str,
@@ -75,10 +66,17 @@ def query(
     wanted = Wanted(
         service=service, organisation=organisation, since=_time("--from", since), until=_time("--to", until)
     )
-    if any(len(text) > NAME_MOST for text in (service, organisation, by, reason)):
-        raise UsageProblem(f"A name or a reason has at most {NAME_MOST} characters.")
+    said = {
+        "service": wanted.service,
+        "organisation": wanted.organisation,
+        "since": wanted.since,
+        "until": wanted.until,
+        "by": by,
+        "reason": reason,
+    }
+    check_texts(*said.values())
     place = folder_of(folder, path)
-    told = _told(wanted, path, place, by, reason)
+    told = put_on_record("query", AUDIT_QUERIED_PATH, said, path, place)
     found = query_log(segments_of(place), wanted)
     if as_json:
         print_json(
@@ -89,19 +87,14 @@ def query(
                 "first": found.first,
                 "since": found.since,
                 "segments_gone": found.gone,
+                "bounded": found.bounded,
+                "lost": found.lost,
                 "on_record": told.number,
             }
         )
         return
     _print(found)
     say(told.sentence)
-
-
-class Told(Struct, frozen=True):
-    """Whether the query is on record."""
-
-    sentence: str
-    number: int | None = None
 
 
 def _print(found: Found) -> None:
@@ -116,29 +109,62 @@ def _print(found: Found) -> None:
 
 
 def _print_streams(found: Found) -> None:
-    if not found.usages:
+    if found.usages:
+        _print_usages(found.usages)
+    else:
         say("No stream of the log is one that was asked for.")
-        return
-    has_outlets = any(each.outlet for each in found.usages)
-    has_services = len({each.service for each in found.usages}) > 1
-    columns = ["from", *(["service"] if has_services else []), ">streams", ">refused", ">bytes"]
-    columns += [*(["outlet"] if has_outlets else []), "rule", "allowed by", "suite"]
-    rows = [_row(each, has_services=has_services, has_outlets=has_outlets) for each in found.usages]
-    print_table(terminal(), "", Layout(columns, rows))
     if found.left_out:
         say(f"{count(found.left_out)} more records are of other kinds; ask for a service or a shorter time.")
+    if found.bounded:
+        _say(
+            f"{counted(found.bounded, 'refused stream')} {_are(found.bounded)} not on record one by one: of one "
+            "organisation and cause 60 at once are, and then one a second. They are counted with the last of these, "
+            "whatever its service."
+        )
+    if found.lost:
+        _say(
+            f"{counted(found.lost, 'record')} of that time {_are(found.lost)} not in the log, lost or left out: there "
+            "may have been more streams."
+        )
 
 
-def _row(usage: Usage, *, has_services: bool, has_outlets: bool) -> Row:
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _say(sentence: str) -> None:
+    for line in textwrap.wrap(sentence, terminal().width, break_long_words=False, break_on_hyphens=False):
+        say(line)
+
+
+def _print_usages(usages: Sequence[Usage]) -> None:
+    has_outlets = any(each.outlet for each in usages)
+    has_services = len({each.service for each in usages}) > 1
+    counts = ["from", *(["service"] if has_services else []), ">streams", ">refused", ">bytes"]
+    words = [*(["outlet"] if has_outlets else []), "rule", "allowed by", "suite"]
+    screen, wide, narrow = terminal(), list[Row](), list[Row]()
+    for each in usages:
+        cells = [each.organisation or "-", *([each.service] if has_services else [])]
+        cells += [count(each.streams), count(each.refused)]
+        cells += [size(each.transferred_bytes) if each.transferred_bytes else "0"]
+        said = dict(zip(words, _words(each, has_outlets=has_outlets), strict=True))
+        wide.append(Row([*cells, *said.values()]))
+        notes = (_note(name, text, screen.width) for name, text in said.items() if text != "-")
+        narrow.append(Row(cells, [line for note in notes for line in note]))
+    print_table(screen, "", Layout([*counts, *words], wide), Layout(counts, narrow))
+
+
+def _note(name: str, text: str, width: int) -> list[str]:
+    """Lines below a row, with what is too long under its beginning."""
+    # A note is indented by two.
+    return textwrap.wrap(f"{name:<{LABEL_WIDTH}}{text}", width - 2, subsequent_indent=" " * LABEL_WIDTH)
+
+
+def _words(usage: Usage, *, has_outlets: bool) -> list[str]:
+    """What is said of streams beside their numbers."""
     protection = ", ".join(each for each in (usage.suite, usage.group) if each)
-    cells = [usage.organisation or "-", *([usage.service] if has_services else [])]
-    cells += [
-        count(usage.streams),
-        count(usage.refused),
-        size(usage.transferred_bytes) if usage.transferred_bytes else "0",
-    ]
-    cells += [*([usage.outlet or "-"] if has_outlets else []), usage.rule or "-", _allowed(usage), protection or "-"]
-    return Row(cells)
+    words = [usage.outlet or "-"] if has_outlets else []
+    return [*words, usage.rule or "-", _allowed(usage), protection or "-"]
 
 
 def _allowed(usage: Usage) -> str:
@@ -154,48 +180,3 @@ def _time(option: str, text: str) -> str:
         return checked_time(text)
     except ValueError:
         raise UsageProblem(f"{option} is a time as 2026-11-03T02:00Z, or a day as 2026-11-03.") from None
-
-
-def _told(wanted: Wanted, path: Path | None, place: Path, by: str, reason: str) -> Told:
-    """Have the node put the query on record, before anything is shown."""
-    if path is None:
-        return Told("This query is not on record: no node was named (-c).")
-    said = {
-        "service": wanted.service,
-        "organisation": wanted.organisation,
-        "since": wanted.since,
-        "until": wanted.until,
-        "by": by,
-        "reason": reason,
-    }
-    try:
-        answer = ask(
-            config.admin_path(path), "POST", f"{AUDIT_QUERIED_PATH}?{urlencode(said)}", QueriedAnswer, TELL_S, body=b""
-        )
-    except PcgrelayError as error:
-        return Told(f"This query is not on record: {error}")
-    if not answer.is_kept:
-        return Told(f"This query is not on record: {answer.reason}")
-    number = _number_of(place, answer.id)
-    if number is None:
-        return Told("This query is on record at the node, and not in the log that was read.")
-    return Told(f"This query is record {count(number)}.", number)
-
-
-class _Queried(Struct, frozen=True):
-    n: int
-    id: str = ""
-
-
-def _number_of(place: Path, identity: str) -> int | None:
-    """The number of the record with that id, which is among the last of the log."""
-    until = time.monotonic() + FIND_S
-    while True:
-        with suppress(SegmentGone):
-            for segment in reversed(segments_of(place)[-2:]):
-                for line in read_lines(segment):
-                    if identity.encode() in line.data and not line.is_torn:
-                        return msgspec.json.decode(line.data, type=_Queried).n
-        if time.monotonic() > until:
-            return None
-        time.sleep(FIND_INTERVAL_S)
