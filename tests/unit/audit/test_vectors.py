@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,6 +36,8 @@ from pcgrelay.audit.tree import (
 from tests.reference import notes, trees
 from tests.support.vectors import load, octets
 
+# github.com/FiloSottile/torchwood, cmd/litewitness/testdata/mldsa.txt.
+PUBLISHED = Path(__file__).parent / "published" / "ml_dsa_44.json"
 TREE, NOTE = load("audit_tree"), load("audit_note")
 LEAVES = [leaf_hash(record.encode()) for record in TREE["records"]]
 ROOTS = {each["size"]: octets(each["root"]) for each in TREE["roots"]}
@@ -180,6 +184,24 @@ def test_a_checkpoint_of_the_go_checksum_database() -> None:
     (found,) = verify_note(note, [key])
     assert found.by == key
     assert Checkpoint.parse(note.text).size == 35_225_469
+
+
+def test_an_ml_dsa_44_signature_of_another_implementation() -> None:
+    """A log whose checkpoint its own key of type 0x06 has signed, as a log of ours does; the time is 0 there."""
+    published = json.loads(PUBLISHED.read_text())
+    key = NoteVerifier.parse(published["vkey"])
+    note = Note.parse(published["note"].encode())
+    assert (key.name, key.kind, key.vkey) == ("example.com/mldsa-log", COSIGNATURE_ML_DSA_44, published["vkey"])
+    (found,) = verify_note(note, [key])
+    assert (found.by, found.time_s) == (key, published["time"])
+    assert Checkpoint.parse(note.text).size == 1
+    assert note.encoded.decode() == published["note"]
+    (signature,) = note.signatures
+    value = signature.key_id + signature.value
+    assert notes.holds(notes.Key(key.name, key.kind, key.public), note.text, value)
+    for changed in (note.text.replace("mldsa", "mldsb"), note.text.replace("\n1\n", "\n2\n")):
+        with pytest.raises(NoteRefused, match="does not hold"):
+            key.verify(changed, signature.value)
 
 
 def test_a_sigsum_log_and_its_growth() -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.history import SignedHead, read_history
 from pcgrelay.audit.keys import public_keys
-from pcgrelay.audit.note import Note
+from pcgrelay.audit.note import Note, read_signatures
 from pcgrelay.audit.tree import verify_consistency
 from pcgrelay.audit.witnessing import Known, Verdict, head_signed, judge, parse_request, proof_from, request_body
 from pcgrelay.errors import ProofProblem
@@ -51,6 +51,49 @@ def test_a_damaged_tile_is_no_sign_of_another_history(tmp_path: Path, damage: by
         proof_from(log.folder, 700, head)
     # What does not need that tile is proved as before.
     proof_from(log.folder, 256, head)
+
+
+# https://c2sp.org/tlog-witness, add-checkpoint: its example of a request, and of an answer.
+EXAMPLE = (
+    "old 20852014\n"
+    "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n"
+    "jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n"
+    "5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=\n"
+    "/6WVhPs2CwSsb5rYBH5cjHV/wSmA79abXAwhXw3Kj/0=\n"
+    "\n"
+    "example.com/behind-the-sofa\n"
+    "20852163\n"
+    "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+    "\n"
+    "\u2014 example.com/behind-the-sofa "
+    "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    "\u2014 example.com/behind-the-sofa "
+    "opLqBQsREYCgu6xQkYQwJr9fo45a62DN9EdmHXnZdXNqlcVGlCum2Wks+49/V6267UEjw6QUXTS5Rovnzv++qbSzm9Q=\n"
+).encode()
+ANSWER = (
+    "\u2014 witness.example/w1 "
+    "CMp+6LWBU0anHGH5aNDTJkH/gj79sG+T6+iP2ThYN5krrDJbR1HDnucjL39QsZTSvVjyQLrdk3DXDqI5G2HgLatVs0"
+    "pWh6Up69HVOw==\n"
+    "\u2014 witness.example/w1 "
+    "I7rEps0pvK2UqkS2gSpVUDhrhVtQV9lgF6pRrWAvjJHjyWpW7VcE3SiOlVlbQNt64vWhO+DlkL0+UfzuOBMh9ChdMk"
+    "P1vi/lCAsmlw==\n"
+    "\u2014 witness.example/w2 "
+    "AWui8Sk55XjYLOijihBjhqEH6nS1ndDymE0a+6idX7pLcnoB+dhnz0854aLZgrrKbYKA7nC3HNJhm/kWl7oJlqU3rX"
+    "XvpysAdyP3wQ==\n"
+)
+
+
+def test_the_examples_of_the_specification_are_read_and_written() -> None:
+    request = parse_request(EXAMPLE)
+    assert (request.old, request.head.size, len(request.proof)) == (20_852_014, 20_852_163, 4)
+    assert request.head.origin == "example.com/behind-the-sofa"
+    assert len(request.note.signatures) == 2
+    assert request_body(request.old, request.proof, request.note) == EXAMPLE
+    signatures = read_signatures(ANSWER)
+    assert [each.name for each in signatures] == ["witness.example/w1", "witness.example/w1", "witness.example/w2"]
+    # Type 0x04: a time, and a signature of Ed25519.
+    assert {len(each.value) for each in signatures} == {8 + 64}
+    assert "".join(each.line for each in signatures) == ANSWER
 
 
 @pytest.mark.parametrize("name", ["steps", "forked"])
