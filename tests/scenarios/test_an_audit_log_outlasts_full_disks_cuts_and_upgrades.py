@@ -7,7 +7,9 @@ import os
 import resource
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.support.written_logs import lines_of, records_of
 pytestmark = pytest.mark.tier_test
 
 WAIT_S = 30.0
+CLIENTS = 4
 
 
 class Realm:
@@ -153,4 +156,36 @@ def test_an_upgrade_goes_on_with_the_log(realm: Realm) -> None:
     assert "audit.lost" not in events
     assert "audit.torn" not in events
     assert events[-1] == "node.stopped"
+    assert realm.verified(kent)["verdict"] == "whole"
+
+
+def test_upgrades_under_load_lose_no_record_and_double_none(realm: Realm) -> None:
+    kent, folder, ended = realm.kent, realm.folder(realm.kent), threading.Event()
+    counts = [0] * CLIENTS
+
+    def work(number: int) -> None:
+        while not ended.is_set():
+            realm.use(1)
+            counts[number] += 1
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(work, number) for number in range(CLIENTS)]
+        try:
+            for each in range(1, 4):
+                until(lambda each=each: sum(counts) >= 40 * each, WAIT_S, "streams go through")
+                done = kent.upgrade()
+                assert done.returncode == 0, done.stderr
+            until(lambda: sum(counts) >= 160, WAIT_S, "streams go through")
+        finally:
+            ended.set()
+        for client in clients:
+            client.result()
+    until(lambda: kent.status().streams.active == 0, WAIT_S, "no stream is open")
+    kent.stop()
+    records = records_of(folder)
+    ends = [record["id"] for record in records if record["event"] == "stream.end"]
+    assert (len(ends), len(set(ends))) == (sum(counts), sum(counts))
+    events = [record["event"] for record in records]
+    assert events.count("handover.taken") == 3
+    assert "audit.lost" not in events
     assert realm.verified(kent)["verdict"] == "whole"

@@ -407,7 +407,8 @@ def test_a_log_that_was_begun_again_says_what_was_before_it(tmp_path: Path) -> N
     assert report.begun_again is not None
     assert (report.begun_again.number, report.begun_again.ts) == (1, head["ts"])
     assert (report.begun_again.old_size, report.begun_again.old_root) == (said.old_size, said.old_root)
-    assert examine(made := make_log(tmp_path / "made" / "audit", 100, 50), made.folder).begun_again is None
+    other = make_log(tmp_path / "other" / "audit", 100, 50)
+    assert examine(other, other.folder).begun_again is None
 
 
 def test_a_witness_signs_later_and_its_line_counts_for_the_head_before(tmp_path: Path) -> None:
