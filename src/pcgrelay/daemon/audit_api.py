@@ -74,8 +74,11 @@ class AuditApi:
             try:
                 if not actor.reason.strip():
                     raise RuleProblem("Say why a new audit log is begun; add --reason.")
-                async with self._node.approvals.acting("audit restart", actor.reason, actor):
+                async with self._node.approvals.acting("audit restart", actor.reason, actor) as acted:
                     await self._node.audit.restart(Restart(uid=actor.uid, by=actor.by, reason=actor.reason))
+                if acted is not None:
+                    # The log that took nothing any more did not take this either.
+                    self._node.log.emit_audit(acted)
             except PcgrelayError as error:
                 answer = AuditRestartAnswer(ok=False, reason=str(error), exit_code=error.exit_code)
                 return json_answer(answer, 409)

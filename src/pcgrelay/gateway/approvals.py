@@ -215,26 +215,28 @@ class Approvals:
     # -- acts --------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def acting(self, act: str, text: str, actor: Actor, role: str = "") -> AsyncIterator[None]:
+    async def acting(self, act: str, text: str, actor: Actor, role: str = "") -> AsyncIterator[ApprovalActed | None]:
         """Carry out an act that widens, if it is approved, inside of `async with`. RuleProblem: it is not.
 
         text: says what is done; the signed text is about it. role: one of whose people has to have signed too, if
         [approvals] says who has it. What is carried out uses its text up before it begins, so that nothing is done
         twice; if it is refused inside for another reason (PcgrelayError), nothing was done, and the text is good again.
         Without approvals the user that the kernel names at the admin socket is enough.
+
+        The context has the record of who approved it; nothing without approvals.
         """
         if self.held is None:
-            yield
+            yield None
             return
-        sha256 = await self._allow(self.held, act, text, actor, role)
+        sha256, acted = await self._allow(self.held, act, text, actor, role)
         try:
-            yield
+            yield acted
         except PcgrelayError as error:
             await self._give_back(self.held, act, sha256, str(error), actor)
             raise
 
-    async def _allow(self, held: Policy, act: str, text: str, actor: Actor, role: str) -> str:
-        """Return the SHA-256 of the text by which an act is approved. RuleProblem: it is not approved."""
+    async def _allow(self, held: Policy, act: str, text: str, actor: Actor, role: str) -> tuple[str, ApprovalActed]:
+        """Return the SHA-256 of the text by which an act is approved, and its record. RuleProblem: not approved."""
         try:
             allowed, paper = await asyncio.to_thread(self._in_turn, self._judged_act, held, act, text, role)
         except ApprovalProblem as problem:
@@ -246,18 +248,17 @@ class Approvals:
             await self._refuse_act(act, Reason.TOOL, str(error), actor)
             raise RuleProblem(str(error)) from None
         self.pending.pop(act, None)
-        await self.log.keep(
-            ApprovalActed(
-                act=act,
-                sha256=_sha256(text),
-                by=allowed.by,
-                change=allowed.change,
-                approved=allowed.approvers,
-                keys=tuple(each.fingerprint for each in allowed.approved),
-                uid=actor.uid,
-            )
+        acted = ApprovalActed(
+            act=act,
+            sha256=_sha256(text),
+            by=allowed.by,
+            change=allowed.change,
+            approved=allowed.approvers,
+            keys=tuple(each.fingerprint for each in allowed.approved),
+            uid=actor.uid,
         )
-        return paper
+        await self.log.keep(acted)
+        return paper, acted
 
     async def _refuse_act(self, act: str, reason: Reason, sentence: str, actor: Actor) -> None:
         self._count(reason)

@@ -62,7 +62,7 @@ AUTO_FIRST_MS = 30_000
 
 
 # Inside of which an act that may lose something is approved: its name, its text, who asks.
-Acting = Callable[[str, str, Actor], AbstractAsyncContextManager[None]]
+Acting = Callable[[str, str, Actor], AbstractAsyncContextManager[object]]
 
 
 class _Running:
