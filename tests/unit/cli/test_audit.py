@@ -401,6 +401,7 @@ def test_what_is_not_on_record_one_by_one_is_said(invoke: Invoke, tmp_path: Path
     answer = invoke("audit", "query", "--log", log.folder)
     assert answer.out.splitlines()[1].split()[:3] == ["essex.police.example", "0", "9,941"]
     assert answer.out.splitlines()[2:] == [
+        'No stream that was let in is among these; a log with [audit] streams = "refused" has none.',
         "9,940 refused streams are not on record one by one: of one organisation and cause 60 at once are, and then "
         "one a second. They are counted with the last of these, whatever its service.",
         "1 record of that time is not in the log, lost or left out: there may have been more streams.",

@@ -113,6 +113,8 @@ def _print_streams(found: Found) -> None:
         _print_usages(found.usages)
     else:
         say("No stream of the log is one that was asked for.")
+    if found.usages and not any(each.streams for each in found.usages):
+        say('No stream that was let in is among these; a log with [audit] streams = "refused" has none.')
     if found.left_out:
         say(f"{count(found.left_out)} more records are of other kinds; ask for a service or a shorter time.")
     if found.bounded:
