@@ -238,6 +238,8 @@ class EdgeRole:
         self.days.restore(handover)
         self.cutovers.restore(handover.cutovers)
         self.sessions.restore(handover.sessions, handover.last_session, self._node.link_table.links)
+        for session in self.sessions:
+            self.stream_ends.remember(session)
         self.paths.restore_labels(handover.labels)
         # Publish new tables before the first frame: streams of the previous process are judged by them.
         self.apply(prepared)
@@ -268,6 +270,7 @@ class EdgeRole:
     def session_added(self, session: Session) -> None:
         # The core must have the grants before the first OPEN can arrive.
         self.tables.publisher.now()
+        self.stream_ends.remember(session)
 
     def path_refused(self, key: Key, link: Link, reason: str) -> None:
         self.routes.refused(key, link, reason)

@@ -24,6 +24,8 @@ from pcgrelay.session.table import Sessions
 
 # In the access log: it came by a listener of the export, and not by a link.
 ALSO = "also"
+# So many sessions that have ended are remembered at least.
+PAST_MOST = 256
 
 
 def tells_each_end(config: Config) -> bool:
@@ -59,10 +61,24 @@ class StreamEnds:
         self._log = log
         self._clock = clock
         self._ids = StreamIds(clock)
+        self._known: dict[int, Session] = {}
+        self._look_at = PAST_MOST
+
+    def remember(self, session: Session) -> None:
+        """Know a session beyond its end: the core tells of its streams after it, and whose they were is on record."""
+        self._known[session.number] = session
+        if len(self._known) >= self._look_at:
+            past = [number for number in self._known if self._sessions.by_number(number) is None]
+            for number in past[:-PAST_MOST]:
+                del self._known[number]
+            self._look_at = len(self._known) + PAST_MOST
+
+    def _session_of(self, number: int) -> Session | None:
+        return self._sessions.by_number(number) or self._known.get(number)
 
     def setup_ended(self, event: SetupEnded) -> None:
         """A set-up ended on one outlet of an import. What a far edge said of it stands until one gets through."""
-        session = self._sessions.by_number(event.session)
+        session = self._session_of(event.session)
         if session is not None and event.outcome == "denied":
             now_ms = self._clock.monotonic_ms()
             self._services.far_refusals.denied(event.number, session.key.edge, event.code, event.rule, now_ms)
@@ -77,7 +93,7 @@ class StreamEnds:
             self._stray_ended(event, stray)
             return
         services.stream_counts.count(event)
-        session = self._sessions.by_number(event.session)
+        session = self._session_of(event.session)
         services.traffic.count(event, *self._whose(event, session))
         if session is not None:
             services.far_refusals.heard(event, session.key.edge, now_ms)
@@ -102,7 +118,7 @@ class StreamEnds:
             return
         services = self._services
         services.stream_counts.count_done(event)
-        session = self._sessions.by_number(event.session)
+        session = self._session_of(event.session)
         services.traffic.count_done(event, *self._whose(event, session))
         if session is not None and event.opener:
             answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
