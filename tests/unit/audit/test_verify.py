@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-import msgspec
 import pytest
-from msgspec import structs
 
 from pcgrelay.audit.history import HISTORY, NEWEST, SignedHead, history_line, parse_head
 from pcgrelay.audit.note import Note
@@ -19,7 +17,6 @@ from pcgrelay.audit.segments import segments_of
 from pcgrelay.audit.verify import keys_of_policy, verify_log
 from pcgrelay.audit.walk import Group, Walk
 from pcgrelay.errors import ProofProblem
-from pcgrelay.log.audit_events import AuditRestarted
 from tests.support.audit_logs import ORIGIN, AuditLog, make_log, stream_end
 
 RECORDS, EVERY, SEGMENT = 3_000, 700, 1_000
@@ -304,26 +301,6 @@ def test_a_signature_by_nobody_that_is_known_is_no_signature(made: AuditLog, fol
     assert kinds(report) == {"signature"}
 
 
-def test_whoever_believes_ml_dsa_alone_goes_by_the_heads_that_have_it(tmp_path: Path) -> None:
-    """As it may be in 2040: the history has that signature now and then, the newest head always."""
-    log = AuditLog(tmp_path / "audit", SEGMENT)
-    for number in range(6):
-        log.grow(50)
-        log.sign(is_whole=number in (2, 5))
-    ml_dsa = f"log {log.vkeys[1].vkey}\nquorum none\n".encode()
-    keys_of = keys_of_policy(parse_policy(ml_dsa, "policy"))
-    report = verify_log(log.folder, keys_of)
-    assert (report.verdict, report.problems, report.other_heads) == ("whole", (), 4)
-    assert [signer.types for signer in report.signers] == [("ML-DSA-44",)]
-    # A head behind the last that is known is nobody's word.
-    log.grow(50)
-    log.sign(is_whole=False)
-    report = verify_log(log.folder, keys_of)
-    assert (report.verdict, kinds(report)) == ("changed", {"signature"})
-    # Whoever believes Ed25519 misses nothing: a signature that was changed is found on each head.
-    assert examine(log, log.folder).other_heads == 0
-
-
 def test_without_any_trust_it_is_of_one_piece_and_no_more(made: AuditLog) -> None:
     report = verify_log(made.folder)
     assert (report.verdict, report.trust, report.problems) == ("unproved", "none", ())
@@ -390,25 +367,6 @@ def test_lost_records_are_shown_where_the_log_tells_them(tmp_path: Path) -> None
     assert report.verdict == "whole"
     (hole,) = report.holes
     assert (hole.number, hole.count, hole.reason) == (10, 212, "full")
-
-
-def test_a_log_that_was_begun_again_says_what_was_before_it(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit")
-    said = AuditRestarted(
-        old_size=8_841, old_root="CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=", folder="/state/audit/old-2026-11-03",
-        problem="It was cut.", uid=0, by="j.smith", reason="disk restored, CR-1042",
-    )  # fmt: skip
-    log.grow(1)
-    head = {"n": 1, "ts": "2026-11-03T02:14:07.113Z", "event": "audit.restarted"}
-    log.append([msgspec.json.encode(head | structs.asdict(said))])
-    log.sign(is_witnessed=True)
-    report = examine(log, log.folder)
-    assert report.verdict == "whole"
-    assert report.begun_again is not None
-    assert (report.begun_again.number, report.begun_again.ts) == (1, head["ts"])
-    assert (report.begun_again.old_size, report.begun_again.old_root) == (said.old_size, said.old_root)
-    other = make_log(tmp_path / "other" / "audit", 100, 50)
-    assert examine(other, other.folder).begun_again is None
 
 
 def test_a_witness_signs_later_and_its_line_counts_for_the_head_before(tmp_path: Path) -> None:
