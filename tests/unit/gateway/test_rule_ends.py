@@ -273,7 +273,7 @@ def test_ends_are_announced_at_30_14_7_and_1_days_those_of_a_day_together() -> N
     ]
 
 
-def test_rules_are_gone_through_when_one_changes_and_not_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rules_are_gone_through_when_one_changes_and_not_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[datetime] = []
     stage = Stage(OVER - timedelta(days=32))
     monkeypatch.setattr(rule_ends, "days_left", lambda rule, now: looked.append(now) or days_left(rule, now))
@@ -294,6 +294,8 @@ def test_rules_are_gone_through_when_one_changes_and_not_each_second(monkeypatch
     # Another configuration.
     stage.local.written = config.parse(written(approved()), PATH)
     assert looks(OVER)
+    stage.ends.stop()
+    await asyncio.sleep(0)
 
 
 def test_what_was_announced_is_not_announced_by_the_next_process() -> None:
