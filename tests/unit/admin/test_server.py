@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pcgrelay.admin import http
@@ -180,7 +181,7 @@ async def test_metrics(socket_path: Path) -> None:
 # -- the body ---------------------------------------------------------------------------------------------------------
 
 
-class Did(http.msgspec.Struct):
+class Did(msgspec.Struct):
     did: str
     bytes: int
 
