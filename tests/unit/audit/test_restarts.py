@@ -103,17 +103,24 @@ def check_after(folder: Path, root: str, disk: LyingDisk) -> None:
     check_named(folder, root)
 
 
-def test_a_record_that_could_not_be_synced_is_written_again(tmp_path: Path, broken: tuple[Path, str]) -> None:
+def test_a_record_that_could_not_be_synced_is_written_again(
+    tmp_path: Path, broken: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     template, root = broken
     folder = tmp_path / "audit"
     shutil.copytree(template, folder)
     disk = FullDisk()
     writer = begin(folder, disk)
-    disk.syncs_fail = True
+    begin_to_write = writer._open
+
+    def failing() -> None:
+        begin_to_write()
+        disk.syncs_fail = True
+
+    monkeypatch.setattr(writer, "_open", failing)
     assert writer.begin_again(RESTART) == "input/output error"
     assert (folder / PENDING).exists()
     disk.syncs_fail = False
-    writer._open()
     write(writer, 1)
     writer._close()
     check_named(folder, root)
