@@ -187,9 +187,9 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
         notes = [", ".join(filter(None, unusual))] if any(unusual) else []
         cells = [link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]
         wide.append(Row(cells, notes))
-        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group, *unusual]
+        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group]
         narrow.append(
-            Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words))])
+            Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words)), *notes])
         )
     numbers = [">lanes", ">rtt", ">loss", ">sent", ">received", ">proved"]
     print_table(
