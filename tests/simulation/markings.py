@@ -74,7 +74,8 @@ class World:
         ]
         if self.kind == LIE:
             self.liar = chance.choice(relays)
-            self.liar.lie, self.liar.claims = chance.choice(LIES), chance.choice(relays).id.uri
+            others = [relay for relay in relays if relay is not self.liar] or relays
+            self.liar.lie, self.liar.claims = chance.choice(LIES), chance.choice(others).id.uri
         exporters = [realm.edge(f"force-{number}.example", "edge-1") for number in range(chance.randint(1, 2))]
         importers = [realm.edge(f"force-{number}.example", "edge-1") for number in range(5, 5 + chance.randint(1, 2))]
         for edge in (*exporters, *importers):

@@ -14,6 +14,7 @@ from pcgrelay.path import relay as path_relay
 from pcgrelay.path.relay import RelayPaths
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.session.migration import PathMigration
+from tests.simulation import markings
 from tests.simulation.marked_realm import Edge
 from tests.simulation.markings import AGREE, KINDS, LIE, live_through
 
@@ -63,5 +64,6 @@ def test_a_neighbour_who_is_believed_to_be_somebody_else_is_found(monkeypatch: p
     monkeypatch.setattr(path_edge, "sender_refusal", accept)
     monkeypatch.setattr(path_relay, "sender_refusal", accept)
     monkeypatch.setattr(exchange, "path_refusal", accept)
+    monkeypatch.setattr(markings, "LIES", ("self",))
     with pytest.raises(Exception):  # noqa: B017 - as above
         live_through(SABOTAGED, 5_000, LIE)
