@@ -51,6 +51,13 @@ def verify_signatures(folder: Path, signers: Path, now: datetime) -> Iterator[tu
         if not principal:
             yield found.principal, "", "nobody in the list of signers has that key"
             continue
+        if not any(NAMESPACE in each.namespaces for each in people if each.fingerprint == fingerprint):
+            yield (
+                found.principal,
+                principal,
+                f"the list of signers does not name {NAMESPACE} for the key of {principal}",
+            )
+            continue
         done = verify(text, [Signature(principal, found.data)], NAMESPACE, (data, people), b"", now)
         bad: Bad | None = next(iter(done.bad), None)
         yield found.principal, principal, bad.sentence if bad else ""

@@ -99,7 +99,9 @@ def test_a_signature_of_somebody_else_does_not_count(pack: Path, tmp_path: Path,
     assert answer.code == 8
     assert "nobody in the list of signers has that key" in answer.err
     listed = signers(tmp_path, own.with_suffix(".pub"), "pcgrelay-change@1")
-    assert invoke("assure", "verify", pack, "--signers", listed).code == 8
+    answer = invoke("assure", "verify", pack, "--signers", listed)
+    assert answer.code == 8
+    assert f"the list of signers does not name pcgrelay-evidence@1 for the key of {PERSON}" in answer.err
 
 
 def test_a_signature_of_another_pack_does_not_count(pack: Path, tmp_path: Path, invoke: Invoke) -> None:
