@@ -6,6 +6,7 @@ take is ever signed, and whoever has a checkpoint can rely on the records before
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import date, timedelta
@@ -136,16 +137,15 @@ class LogStore:
         PcgrelayError, OSError: it cannot be kept.
         """
         newest = self.newest
-        if newest is None or newest.text != text or len(newest.signatures) >= SIGNATURES_MOST:
+        if newest is None or newest.text != text:
             return
-        organisation = signature.name.partition("/")[0] + "/"
-        alike = {each.name for each in newest.signatures if each.name.startswith(organisation)} - {signature.name}
-        if len(alike) >= OF_ORGANISATION_MOST:
+        by = (signature.name, signature.key_id)
+        standing = [each for each in newest.signatures if (each.name, each.key_id) != by]
+        others = _with_room(standing, signature.name, self.keys.origin)
+        if others is None:
             return
         # With a signature of the log's own, for each line of the history has one.
         self._remember(ts, Note(text, (newest.signatures[0], signature)), synced=False)
-        by = (signature.name, signature.key_id)
-        others = tuple(each for each in newest.signatures if (each.name, each.key_id) != by)
         self.newest = Note(text, (*others, signature))
         self._disk.replace(self.folder / NEWEST, self.newest.encoded)
 
@@ -234,3 +234,27 @@ def _day_before(day: str) -> str:
         return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
     except (ValueError, OverflowError):
         return ""
+
+
+def _with_room(signatures: Sequence[Signature], witness: str, origin: str) -> Sequence[Signature] | None:
+    """Return the signatures under a head with room for one more witness; nothing: its organisation has its part.
+
+    If there is no room, the organisation with most witnesses gives up one, unless that is the newcomer's own. origin:
+    the name of the log, under which its own stand.
+    """
+    organisation = _organisation(witness)
+    owned = Counter(_organisation(each.name) for each in signatures if each.name != origin)
+    if owned[organisation] >= OF_ORGANISATION_MOST:
+        return None
+    if len(signatures) < SIGNATURES_MOST:
+        return signatures
+    fullest, count = owned.most_common(1)[0]
+    if count <= owned[organisation] + 1:
+        return None
+    gone = next(each for each in reversed(signatures) if _organisation(each.name) == fullest)
+    return [each for each in signatures if each is not gone]
+
+
+def _organisation(witness: str) -> str:
+    """The organisation of a witness, whose name is ORGANISATION/NODE."""
+    return witness.partition("/")[0]

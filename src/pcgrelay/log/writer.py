@@ -20,7 +20,7 @@ from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import LEVELS, HandshakeRefused, LaneDown, LinkDown, LogLost, Record, time_text
 from pcgrelay.log.journal import PRIORITIES, is_journal
 from pcgrelay.log.text import text_line
-from pcgrelay.log.throttle import BOUNDED_BY, Throttle
+from pcgrelay.log.throttle import BOUNDED_BY, Throttle, owner_of
 from pcgrelay.printable import json_bytes, json_printable
 
 STANDARD_ERROR = 2
@@ -176,7 +176,7 @@ class Log:
         if fields is None:
             return 0
         key = " ".join([record.EVENT, *(str(getattr(record, field)) for field in fields)])
-        return self._throttle.admit(key, self._clock.monotonic_ms())
+        return self._throttle.admit(key, self._clock.monotonic_ms(), owner_of(record))
 
     @property
     def is_failing(self) -> bool:

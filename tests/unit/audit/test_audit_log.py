@@ -18,7 +18,7 @@ from pcgrelay.audit.audit_log import QUEUE_MOST, AuditLog
 from pcgrelay.audit.disk import Disk
 from pcgrelay.audit.history import read_history, read_newest
 from pcgrelay.audit.keys import ED25519_FILE, load_keys, read_keys_record
-from pcgrelay.audit.note import Note, verify_note
+from pcgrelay.audit.note import SIGNATURES_MOST, Note, verify_note
 from pcgrelay.audit.restarting import Restart
 from pcgrelay.audit.store import OF_ORGANISATION_MOST
 from pcgrelay.audit.totals import Totals
@@ -466,3 +466,22 @@ async def test_one_organisation_does_not_keep_other_witnesses_out(begin: Begin, 
     assert head is not None
     names = [each.name.partition("/")[0] for each in head.note.signatures]
     assert (names.count("met.police.example"), names.count("hub.example")) == (OF_ORGANISATION_MOST, 1)
+
+
+async def test_organisations_with_many_witnesses_together_do_not_either(begin: Begin, tmp_path: Path) -> None:
+    begun = begin()
+    assert await begun.log.flush()
+    newest = begun.log.newest
+    assert newest is not None
+    many = [NodeId("police.example", f"{name}.police.example", f"{name}-{n}") for name in "abcde" for n in range(10)]
+    few = [NodeId("police.example", f"{name}.example", "relay-1") for name in ("hub", "other")]
+    for node in (*many, *few):
+        begun.log.cosigned(newest.text, keys_in(tmp_path / node.name, node).cosigner.sign(newest.text, 5))
+    await begun.log.settle(5)
+    head = read_newest(begun.folder)
+    assert head is not None
+    assert len(head.note.signatures) == SIGNATURES_MOST
+    assert [each.name for each in head.note.signatures[:2]] == [ORIGIN] * 2
+    names = [each.name.partition("/")[0] for each in head.note.signatures]
+    assert names.count("hub.example") == names.count("other.example") == 1
+    assert {names.count(f"{name}.police.example") for name in "abcde"} <= {5, 6}

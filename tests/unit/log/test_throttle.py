@@ -13,7 +13,7 @@ from msgspec import structs
 from pcgrelay.clock import Clock
 from pcgrelay.log import events as records
 from pcgrelay.log.events import LaneDown, Record, StreamRefused
-from pcgrelay.log.throttle import BOUNDED_BY, Throttle
+from pcgrelay.log.throttle import BOUNDED_BY, OWNED_MOST, Throttle, owner_of
 from pcgrelay.log.writer import LINES_AT_ONCE, Log
 
 # Lines of which the operator, a file, a target or this process itself is the cause; and the access log, whose lines are
@@ -100,3 +100,27 @@ def test_keys_without_end_share_what_one_has() -> None:
     assert admitted <= 10
     # Who is known keeps what is its own.
     assert throttle.admit("3", 1_000) == 0
+
+
+def test_one_organisation_does_not_take_the_keys_of_the_others() -> None:
+    throttle = Throttle(1_000, keys_most=100_000, at_once=2)
+    for number in range(3 * OWNED_MOST):
+        throttle.admit(f"link.up met-{number}.met.example", 0, "met.example")
+    assert throttle.admit("link.up kent-1.kent.example", 0, "kent.example") == 0
+    assert throttle.admit("link.up met-0.met.example", 0, "met.example") == 0
+    # What is beyond its part shares a key for each kind, and is counted.
+    assert throttle.admit("link.up met-new.met.example", 0, "met.example") is None
+    assert throttle.admit("link.down met-new.met.example", 0, "met.example") == 0
+    assert len(throttle._known) <= OWNED_MOST + 3
+    # When they are forgotten, it has its part again.
+    assert throttle.admit("session.up met-new.met.example", 100_000, "met.example") == 0
+    assert len(throttle._known) < 10
+
+
+def test_the_organisation_of_a_record_is_found() -> None:
+    assert owner_of(LaneDown(link=1, peer="met-1.met.example", index=0, code="done", reason="silent")) == "met.example"
+    assert owner_of(refused("limit")) == "a.example"
+    assert owner_of(records.EventsLost(count=1)) == ""
+    # Whoever claims to be a node of an organisation takes nothing from it.
+    claimed = records.HandshakeRefused(purpose="session", reason="deadline", cause="x", peer="n-1.met.example")
+    assert "met.example" not in owner_of(claimed)
