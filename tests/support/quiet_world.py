@@ -23,6 +23,7 @@ from pcgrelay.log.events import Record
 from pcgrelay.model import ServiceName
 from pcgrelay.services.listeners import ListenerCounts
 from pcgrelay.services.outlet_meter import OutletMeter
+from pcgrelay.state.writes import StateWrites
 from tests.support.fake_core import Core
 
 CUSTODY = ServiceName.parse("custody@kent.police.example")
@@ -92,6 +93,7 @@ class World:
             draining=False,
             state=None if self.folder is None else SimpleNamespace(path=self.folder),
             local=SimpleNamespace(config=self.config),
+            writes=StateWrites(),
         )
         self.node = node
         outlets = SimpleNamespace(with_outlets=lambda: iter([(self.imported, self.outlets)]))

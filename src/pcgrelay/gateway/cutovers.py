@@ -328,7 +328,7 @@ class Cutovers:
             raise RunError("The node has no folder for state ([node] state).")
         async with kept.lock:
             try:
-                await asyncio.to_thread(self._files.write, state)
+                await self._node.writes.run(self._files.write, state)
             except PcgrelayError as error:
                 if not kept.cutover.reason:
                     self._node.emit(StateUnwritten(reason=str(error)))

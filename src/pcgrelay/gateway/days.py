@@ -248,7 +248,7 @@ class Days:
         self._is_behind = False
         try:
             state = DaysState(until=self._looking.until, rest_ms=self._looking.rest_ms, outlets=outlets)
-            await asyncio.to_thread(self._file.write, state)
+            await self._node.writes.run(self._file.write, state)
             self.reason, self._written_on = "", today
         except PcgrelayError as error:
             self._is_behind = True

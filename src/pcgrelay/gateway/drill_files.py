@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,15 +34,13 @@ class DrillFiles:
                 odd.append(f"{FOLDER}/{path.name}")
         return sorted(records, key=lambda record: (record.begun, record.id)), odd
 
-    def write(self, record: DrillRecord) -> None:
-        """Keep a record; PcgrelayError if it cannot be written."""
+    def write(self, record: DrillRecord, gone: Iterable[DrillRecord] = ()) -> None:
+        """Keep a record, and remove those that are too many; PcgrelayError if it cannot be written."""
         make_folder(self._folder, _MODE)
         self._file(record.id).write(record)
-
-    def forget(self, record: DrillRecord) -> None:
-        """Remove a record: there are too many."""
-        with suppress(OSError):
-            (self._folder / f"{record.id}.json").unlink()
+        for each in gone:
+            with suppress(OSError):
+                (self._folder / f"{each.id}.json").unlink()
 
     def _file(self, name: str) -> StateFile[DrillRecord]:
         return StateFile(self._folder / f"{name}.json", KIND, VERSION, DrillRecord, keeps_before=False)

@@ -86,6 +86,7 @@ class Drills:
         self._running: _Running | None = None
         self._beginning = False
         self._auto: asyncio.Task[None] | None = None
+        self._gone: list[DrillRecord] = []  # of too many, whose files are still there
 
     # -- what is there -----------------------------------------------------------------------------------------
 
@@ -332,7 +333,7 @@ class Drills:
     def _keep(self, record: DrillRecord) -> None:
         self.records = [*(each for each in self.records if each.id != record.id), record]
         while len(self.records) > RECORDS_MOST and self._files is not None:
-            self._files.forget(self.records.pop(0))
+            self._gone.append(self.records.pop(0))
 
     def _tell(self, record: DrillRecord) -> None:
         self._parts.node.emit(
@@ -349,7 +350,9 @@ class Drills:
     async def _write(self, record: DrillRecord) -> None:
         """Keep a record; PcgrelayError if it cannot be written."""
         assert self._files is not None
-        await asyncio.to_thread(self._files.write, record)
+        gone = list(self._gone)
+        await self._parts.node.writes.run(self._files.write, record, gone)
+        self._gone = [each for each in self._gone if each not in gone]
         self.reason = ""
 
     def _write_now(self, record: DrillRecord) -> None:

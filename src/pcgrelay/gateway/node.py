@@ -50,6 +50,7 @@ from pcgrelay.objects.exchange import ObjectExchange
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.policy.in_force import in_force
 from pcgrelay.state.folder import StateFolder
+from pcgrelay.state.writes import StateWrites
 
 TICK_S = 1.0
 CONTROL_BACK_S = 2.0
@@ -99,9 +100,10 @@ class Node:
         self.link_totals = LinkTotals()
         self.approvals = Approvals(log, clock)
         self.waiting = WaitingTexts(self.approvals, log.emit, clock)
+        self.writes = StateWrites()
         self.audit = NodeAudit(self.local, log, clock)
         self.audit.in_force = self.approvals.in_force
-        self.witnesses = Witnesses(self.local, self.audit, log.emit, clock)
+        self.witnesses = Witnesses(self.local, self.audit, log.emit, clock, self.writes)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False

@@ -158,7 +158,7 @@ class Retirement:
         async with self._lock:
             state = self.state
             try:
-                await asyncio.to_thread(self._file.write, state)
+                await self._node.writes.run(self._file.write, state)
             except PcgrelayError as error:
                 if not self.reason:
                     self._node.emit(StateUnwritten(reason=str(error)))

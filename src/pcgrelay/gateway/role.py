@@ -24,6 +24,7 @@ from pcgrelay.log.events import Emit
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.state.folder import StateFolder
+from pcgrelay.state.writes import StateWrites
 
 
 class NodeParts(Protocol):
@@ -54,6 +55,10 @@ class NodeParts(Protocol):
     @property
     def state(self) -> StateFolder | None:
         """Where what outlasts a process is kept."""
+
+    @property
+    def writes(self) -> StateWrites:
+        """Through which files of state are written beside the event loop."""
 
     @property
     def started_ms(self) -> int:

@@ -73,7 +73,7 @@ class Statements:
             )
         async with self._lock:
             state = self.state.with_statement(statement, now.date())
-            await asyncio.to_thread(self._file.write, state)
+            await self._node.writes.run(self._file.write, state)
             self.state = state
         self._node.emit(
             QuietNoted(

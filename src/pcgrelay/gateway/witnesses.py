@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.errors import PcgrelayError, ProofProblem
 from pcgrelay.gateway.audit import NodeAudit
 from pcgrelay.gateway.tasks import spawn
-from pcgrelay.gateway.witness_files import WitnessFiles
+from pcgrelay.gateway.witness_files import LOGS_OF_ORGANISATION_MOST, WitnessFiles
 from pcgrelay.identity.handshake import WITNESS
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
@@ -42,6 +42,7 @@ from pcgrelay.log.events import Emit
 from pcgrelay.messages import Witness, WitnessKind
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
+from pcgrelay.state.writes import StateWrites
 
 EACH_MS = 60_000  # a neighbour is asked this often at most,
 FRESH_MS = 3_600_000  # and this often at least, even if nothing is new
@@ -51,6 +52,10 @@ STALE_MS = 86_400_000
 ASKED_AT_ONCE, ASKED_EACH_S = 4, 15.0
 # Neighbours are remembered beyond their links only up to so many.
 NEIGHBOURS_MOST = 1_024
+# The CA of an organisation makes nodes at will. Of all its nodes so many records of keys are written at once, and then
+# one a minute, and so many requests are judged at a time.
+KEYS_AT_ONCE, KEYS_EACH_S = LOGS_OF_ORGANISATION_MOST, 60.0
+JUDGED_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class Witnesses:
     audit: NodeAudit
     emit: Emit
     clock: Clock
+    writes: StateWrites
     refused: Counter[str] = field(default_factory=Counter)
     asked: dict[NodeId, _Asked] = field(default_factory=dict)
     conflicts: set[str] = field(default_factory=set)
@@ -94,6 +100,8 @@ class Witnesses:
     # Neighbours whose request is being judged. Two nodes may have several links, and a fork must not pass on two of
     # them at once.
     _judged: set[NodeId] = field(default_factory=set)
+    _turns: dict[str, asyncio.Semaphore] = field(default_factory=dict)  # by organisation, of what is being judged
+    _told: dict[str, TokenBucket] = field(default_factory=dict)  # by organisation, for records of keys
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _began_ms: int = 0
 
@@ -105,9 +113,7 @@ class Witnesses:
         now_ms = self.clock.monotonic_ms()
         self._began_ms = self._began_ms or now_ms
         there = [link for link in links if WITNESS in link.features and link.controlled and not link.draining]
-        if len(self.asked) > NEIGHBOURS_MOST:
-            linked = {link.peer for link in there}
-            self.asked = {peer: asked for peer, asked in self.asked.items() if peer in linked}
+        self._forget({link.peer for link in there}, now_ms)
         for link in there:
             asked = self.asked.setdefault(link.peer, _Asked())
             if self._is_due(asked, newest, now_ms):
@@ -156,6 +162,18 @@ class Witnesses:
         times = [each.cosigned_ms for each in self.asked.values() if each.cosigned_ms is not None]
         return self.clock.monotonic_ms() - max(times, default=self._began_ms) > STALE_MS
 
+    def _forget(self, linked: Collection[NodeId], now_ms: int) -> None:
+        """Remember not too many: of organisations with more than their part, those that went first are forgotten."""
+        owned = Counter(peer.organisation for peer in self.asked)
+        for peer in list(self.asked):
+            if len(self.asked) <= NEIGHBOURS_MOST:
+                break
+            if peer not in linked and owned[peer.organisation] > NEIGHBOURS_MOST // len(owned):
+                owned[peer.organisation] -= 1
+                del self.asked[peer]
+        if len(self._told) > NEIGHBOURS_MOST:
+            self._told = {each: bucket for each, bucket in self._told.items() if not bucket.is_whole(now_ms)}
+
     # -- asking --------------------------------------------------------------------------------------------------
 
     def _is_due(self, asked: _Asked, newest: Note, now_ms: int) -> bool:
@@ -190,10 +208,15 @@ class Witnesses:
             if signature is None:
                 raise NoteRefused("A witness has signed by another key than its own.")
             time_s = keys.cosigner.verify(note.text, signature.value)
+            asked.size = head.size
             if asked.cosigner != keys.cosigner.vkey and of_link.record is not None:
+                if not self._may_tell_keys(link.peer.organisation):
+                    # Without its keys on record nobody could verify it later.
+                    self.refused["witness_too_many"] += 1
+                    return
                 asked.cosigner = keys.cosigner.vkey
                 self.emit(of_link.record)
-            asked.size = asked.cosigned_size = head.size
+            asked.cosigned_size = head.size
             # A witness may say any time; one that is to come would say for years that the log is witnessed.
             asked.cosigned_ms = self.clock.monotonic_ms()
             asked.cosigned_s = min(float(time_s), self.clock.wall().timestamp())
@@ -213,6 +236,14 @@ class Witnesses:
                 self._spawn(self._accused(link, log, note, own.public, Note.parse(message.body)))
         else:
             self.refused["witness_refused"] += 1
+
+    def _may_tell_keys(self, organisation: str) -> bool:
+        """Whether one more record of keys of the nodes of an organisation is written."""
+        now_ms = self.clock.monotonic_ms()
+        bucket = self._told.get(organisation)
+        if bucket is None:
+            bucket = self._told[organisation] = TokenBucket(KEYS_AT_ONCE, 1 / KEYS_EACH_S, now_ms)
+        return bucket.spend(now_ms)
 
     async def _accused(self, link: Link, log: AuditLog, note: Note, keys: PublicKeys, told: Note) -> None:
         """A witness shows what it has signed before. Only what this log has signed itself proves anything."""
@@ -267,34 +298,44 @@ class Witnesses:
     async def _judge(
         self, link: Link, keys: PublicKeys, own: LogKeys, request: WitnessRequest, files: WitnessFiles
     ) -> None:
+        turn = self._turns.setdefault(link.peer.organisation, asyncio.Semaphore(JUDGED_AT_ONCE))
         try:
-            before = await asyncio.to_thread(files.read, link.peer)
-            vkeys = (keys.ed25519.vkey, keys.ml_dsa_44.vkey, keys.cosigner.vkey)
-            is_same = before is not None and before.keys == vkeys
-            known = before if before is not None and is_same else Known(origin=keys.origin, keys=vkeys)
-            verdict = await asyncio.to_thread(judge, known, request, keys)
-            if verdict is Verdict.COSIGN:
-                fresh = structs.replace(known, size=request.head.size, note=request.note.encoded.decode())
-                # Kept before it is signed.
-                await asyncio.to_thread(files.write, link.peer, fresh)
-                if before is not None and not is_same:
-                    self._new_log(link.peer, before)
-                signature = own.cosigner.sign(request.note.text, int(self.clock.wall().timestamp()))
-                self._send(link, own, WitnessKind.COSIGNED, signature.line.encode())
-            elif verdict is Verdict.SIZE:
-                self._send(link, own, WitnessKind.SIZE, b"%d\n" % known.size)
-            elif verdict is Verdict.CONFLICT:
-                self.refused["witness_conflict"] += 1
-                self._conflict(link.peer, keys.origin, Note.parse(known.note.encode()), request.note)
-                self._send(link, own, WitnessKind.CONFLICT, known.note.encode())
-            else:
-                self.refused["witness_signature"] += 1
-                self._send(link, own, WitnessKind.REFUSED, b"signature")
+            # One at a time for each neighbour, so few wait.
+            async with turn:
+                await self._judge_now(link, keys, own, request, files)
         except (PcgrelayError, OSError):
             self.refused["witness_unkept"] += 1
             self._send(link, own, WitnessKind.REFUSED, b"unkept")
         finally:
             self._judged.discard(link.peer)
+            if not any(peer.organisation == link.peer.organisation for peer in self._judged):
+                self._turns.pop(link.peer.organisation, None)
+
+    async def _judge_now(
+        self, link: Link, keys: PublicKeys, own: LogKeys, request: WitnessRequest, files: WitnessFiles
+    ) -> None:
+        before = await asyncio.to_thread(files.read, link.peer)
+        vkeys = (keys.ed25519.vkey, keys.ml_dsa_44.vkey, keys.cosigner.vkey)
+        is_same = before is not None and before.keys == vkeys
+        known = before if before is not None and is_same else Known(origin=keys.origin, keys=vkeys)
+        verdict = await asyncio.to_thread(judge, known, request, keys)
+        if verdict is Verdict.COSIGN:
+            fresh = structs.replace(known, size=request.head.size, note=request.note.encoded.decode())
+            # Kept before it is signed.
+            await self.writes.run(files.write, link.peer, fresh)
+            if before is not None and not is_same:
+                self._new_log(link.peer, before)
+            signature = own.cosigner.sign(request.note.text, int(self.clock.wall().timestamp()))
+            self._send(link, own, WitnessKind.COSIGNED, signature.line.encode())
+        elif verdict is Verdict.SIZE:
+            self._send(link, own, WitnessKind.SIZE, b"%d\n" % known.size)
+        elif verdict is Verdict.CONFLICT:
+            self.refused["witness_conflict"] += 1
+            self._conflict(link.peer, keys.origin, Note.parse(known.note.encode()), request.note)
+            self._send(link, own, WitnessKind.CONFLICT, known.note.encode())
+        else:
+            self.refused["witness_signature"] += 1
+            self._send(link, own, WitnessKind.REFUSED, b"signature")
 
     def _new_log(self, peer: NodeId, old: Known) -> None:
         self.emit(WitnessNewLog(peer=peer.dotted, origin=old.origin, old_size=old.size, old_root=base64_text(old.root)))
@@ -342,7 +383,7 @@ class Witnesses:
             file = ""
             try:
                 notes = (known.encoded.decode(), told.encoded.decode())
-                file = str(await asyncio.to_thread(WitnessFiles(state).keep_conflict, peer, notes))
+                file = str(await self.writes.run(WitnessFiles(state).keep_conflict, peer, notes))
             except (PcgrelayError, OSError):
                 self.refused["witness_unkept"] += 1
             self.emit(

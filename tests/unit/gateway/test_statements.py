@@ -18,6 +18,7 @@ from pcgrelay.gateway.statements import NAME, Statements
 from pcgrelay.log.events import Record
 from pcgrelay.services.statements import STATEMENTS_MOST, Statement, StatementsState
 from pcgrelay.state.file import BEFORE
+from pcgrelay.state.writes import StateWrites
 
 OFFICER = Actor(0, "duty officer", "CR-1042")
 SAID = {"observer": "CJX router GW-3, tcp/5432", "from": "2020-02-25", "to": "2020-03-31", "bytes": "0"}
@@ -34,6 +35,7 @@ def statements(folder: Path | None, lines: list[Record] | None = None) -> Statem
         emit=[].append if lines is None else lines.append,
         state=None if folder is None else SimpleNamespace(path=folder),
         local=SimpleNamespace(config=config),
+        writes=StateWrites(),
     )
     made = Statements(cast(NodeParts, node))
     made.load()

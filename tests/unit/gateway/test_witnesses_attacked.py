@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pcgrelay import config
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.keys import LogKeys
 from pcgrelay.audit.note import sign_note
-from pcgrelay.audit.witnessing import Known, request_body
+from pcgrelay.audit.witnessing import Known, parse_request, request_body
 from pcgrelay.daemon.run import make_node
 from pcgrelay.errors import RunError
 from pcgrelay.gateway import witness_files, witnesses
@@ -209,3 +210,122 @@ async def test_an_empty_tree_with_another_root_is_refused_and_no_conflict(nodes:
         assert (link.sent[0].kind, link.sent[0].body) == (REFUSED, b"signature")
     assert not relay.node.witnesses.refused["witness_unkept"]
     assert not relay.node.witnesses.conflicts
+
+
+async def test_nodes_of_one_organisation_without_end_fill_no_log_with_their_keys(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnesses, "KEYS_AT_ONCE", 2)
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    asker, of_relay, witness = kent.node.witnesses, relay.node.config.node.id, keys_of(relay)
+    told = relay.node.audit.told_keys(witness)
+
+    async def cosigned(number: int, organisation: str) -> int:
+        """A neighbour of that name, with the keys of the relay, as if they were its own, signs."""
+        link = FakeLink(number, NodeId("police.example", organisation, f"node-{number}"))
+        asker.look([link.link])
+        await until(lambda: not asker._tasks)
+        asked = asker.asked[link.peer]
+        assert asked.note is not None
+        known = asker._links.setdefault(number, witnesses._OfLink())
+        record, _ = witnesses.WitnessKeys(
+            peer=link.peer.dotted, origin=witness.origin, ed25519="", ml_dsa_44="", cosigner="", certificates=(),
+            signature="",
+        ), of_relay  # fmt: skip
+        known.learned, known.keys, known.record = told, witness.public, record
+        line = witness.cosigner.sign(asked.note.text, 1_800_000_000).line.encode()
+        asker.receive(link.link, Witness(int(COSIGNED), line, told))
+        return asked.cosigned_size
+
+    sizes = [await cosigned(number, "met.police.example") for number in range(5)]
+    assert [bool(size) for size in sizes] == [True, True, False, False, False]
+    assert asker.refused["witness_too_many"] == 3
+    # That is the matter of this organisation alone.
+    assert await cosigned(9, "essex.police.example")
+    assert len(kent.lines("witness.keys")) == 3
+
+
+async def test_one_organisation_is_forgotten_before_another_is(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnesses, "NEIGHBOURS_MOST", 6)
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    asker = kent.node.witnesses
+    essex = FakeLink(100, NodeId("police.example", "essex.police.example", "essex-1"))
+    asker.look([essex.link])
+    for number in range(30):
+        asker.look([FakeLink(number, NodeId("police.example", "met.police.example", f"met-{number}")).link])
+    await until(lambda: not asker._tasks)
+    assert essex.peer in asker.asked
+    assert len(asker.asked) <= 7
+
+
+async def test_requests_of_one_organisation_leave_threads_for_the_others(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    witness = relay.node.witnesses
+    gate, at_once, most = threading.Event(), [], []
+
+    def slow(*_: object) -> witnesses.Verdict:
+        at_once.append(1)
+        most.append(len(at_once))
+        gate.wait(20)
+        at_once.pop()
+        return witnesses.Verdict.REFUSED
+
+    monkeypatch.setattr(witnesses, "judge", slow)
+    keys = keys_of(relay)
+    note = sign_note(Checkpoint(keys.origin, 1, b"r" * 32).text, keys.signers, 1_800_000_000)
+    parsed = parse_request(request_body(0, (), note))
+    links = [FakeLink(number, NodeId("police.example", "met.police.example", f"met-{number}")) for number in range(6)]
+    assert witness.state is not None
+    files = WitnessFiles(witness.state)
+    for link in links:
+        witness._judged.add(link.peer)
+        witness._spawn(witness._judge(link.link, keys.public, keys, parsed, files))
+    await until(lambda: len(most) == witnesses.JUDGED_AT_ONCE)
+    other = FakeLink(99, NodeId("police.example", KENT, "kent-1"))
+    witness._judged.add(other.peer)
+    witness._spawn(witness._judge(other.link, keys.public, keys, parsed, files))
+    await until(lambda: len(most) == witnesses.JUDGED_AT_ONCE + 1)
+    gate.set()
+    await until(lambda: not witness._tasks)
+    assert max(most) == witnesses.JUDGED_AT_ONCE + 1
+    assert all(link.sent for link in [*links, other])
+    assert not witness._turns
+
+
+async def test_what_is_being_written_is_finished_before_another_process_has_the_folder(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    begun, gate, write = threading.Event(), threading.Event(), WitnessFiles.write
+
+    def slow(self: WitnessFiles, peer: NodeId, known: Known) -> None:
+        begun.set()
+        gate.wait(20)
+        write(self, peer, known)
+
+    monkeypatch.setattr(WitnessFiles, "write", slow)
+    link = FakeLink(9_001, kent.node.config.node.id)
+    relay.node.witnesses.receive(link.link, request(kent, b"r" * 32))
+    await asyncio.to_thread(begun.wait, 20)
+    with pytest.raises(RunError, match="1 files of state are still being written"):
+        await relay.node.writes.settle(0.01)
+    gate.set()
+    await relay.node.writes.settle(20)
+    known = WitnessFiles(nodes.folder / "state-relay-1").read(kent.node.config.node.id)
+    assert known is not None
+    assert known.size == 1
+    # Until the other process is there, or this one goes on, nothing is written.
+    begun.clear()
+    other = FakeLink(9_002, NodeId("police.example", KENT, "kent-2"))
+    conflict = relay.node.writes.run(begun.set)
+    waiting = asyncio.ensure_future(conflict)
+    await asyncio.sleep(0.05)
+    assert not begun.is_set()
+    assert not other.sent
+    relay.node.writes.resume()
+    await waiting
+    assert begun.is_set()

@@ -30,7 +30,7 @@ from pcgrelay.daemon.handover.memfd import make_record
 from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.api import DataPlaneRefused
-from pcgrelay.errors import PcgrelayError
+from pcgrelay.errors import PcgrelayError, RunError
 from pcgrelay.gateway.handover import common_facts, listening, services_offered, to_handover
 from pcgrelay.gateway.node import Node
 from pcgrelay.handover.node import VERSION, encode_handover
@@ -38,6 +38,8 @@ from pcgrelay.log.events import HandoverDone, HandoverFailed
 
 SAID_S = 2.0
 READY_S = 30.0
+# For writes of state that are under way; the other process waits a little longer for what comes after them.
+WRITES_S = 2.0
 # The longest pause of the workers in total: a neighbour gives up a silent lane after two seconds.
 FROZEN_S = 1.4
 LEAST_S = 0.05
@@ -115,9 +117,19 @@ class Handover:
             await asyncio.to_thread(channel.receive, Ready, READY_S)
             await self._node.readers.settle()
             try:
+                # Last, so that nothing of this process is written over what the other one writes.
+                await self._settle_writes(channel)
                 self._hand_over(channel)
             finally:
+                self._node.writes.resume()
                 self._node.readers.resume()
+
+    async def _settle_writes(self, channel: Channel) -> None:
+        try:
+            await self._node.writes.settle(WRITES_S)
+        except RunError as error:
+            channel.send(Refusal(reason=str(error)), SAID_S)
+            raise
 
     def _offer(self) -> Offer:
         node = self._node
