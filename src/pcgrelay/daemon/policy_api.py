@@ -42,7 +42,7 @@ class PolicyApi:
         approvals = self._node.approvals
         if approvals.held is None or approvals.kept is None:
             return PolicyAnswer(active=approvals.is_active)
-        before = approvals.before()
+        before = approvals.before
         return PolicyAnswer(
             active=True,
             holds=_file(approvals.kept),

@@ -10,10 +10,10 @@ import asyncio
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -39,11 +39,12 @@ from pcgrelay.log.approval_events import (
 from pcgrelay.log.writer import Log
 from pcgrelay.policy.acts import ACTS, act_path, namespace_of
 from pcgrelay.policy.approving import Reason, Refused, Role, Rules, Taken, judge_act, judge_hold, without_owner
-from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, Head, parse_act, time_shown
+from pcgrelay.policy.change import NARROWS, NEUTRAL, WIDENS, Act, parse_act, time_shown
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, propose, read_paper, read_policy, verify_by
 from pcgrelay.policy.signatures import HOLD_NAMESPACE
 from pcgrelay.policy.signed_text import Misspelt
-from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Signed, Used
+from pcgrelay.policy.used import UsedTexts
+from pcgrelay.state.approved import HOLDS_MOST, Approved, ApprovedStore, Pointer, Signed, Used
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Start:
 
     held: Policy | None = None  # what was approved last
     kept: Approved | None = None
+    before: Approved | None = None  # what was approved before that
     decision: Decision | None = None  # other files, which come into force with the start
     refused: ApprovalProblem | None = None  # why the files do not, and the approved copy serves
 
@@ -70,11 +72,14 @@ class Approvals:
     clock: Clock
     held: Policy | None = None
     kept: Approved | None = None
+    before: Approved | None = (
+        None  # for a way back; in memory, as `kept` is, for whoever looks must not wait for a disk
+    )
     unapproved: str = ""  # what the files have that nobody approved, since the start
     unwritten: str = ""  # why what is in force could not be kept
     refused: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)  # by act: the text of what was refused last
-    taken: dict[str, str] = field(default_factory=dict)  # as Pointer.changes; more than is kept while it is unwritten
+    taken: UsedTexts = field(default_factory=UsedTexts)  # changes; more than is kept while it is unwritten
     # Held by the thread that judges a text and notes that it is used: two requests with one text are judged in turn.
     using: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,8 +119,8 @@ class Approvals:
 
     def restore(self, start: Start) -> None:
         """Know what holds before the node begins; `begin` keeps what comes into force with the start."""
-        self.held, self.kept = start.held, start.kept
-        self.taken = {} if start.kept is None else dict(start.kept.pointer.changes)
+        self.held, self.kept, self.before = start.held, start.kept, start.before
+        self.taken = UsedTexts() if start.kept is None else taken_changes(start.kept)
         self._tell_digest()
 
     async def begin(self, start: Start, *, must_keep: bool) -> None:
@@ -168,8 +173,9 @@ class Approvals:
             store = self._store(decision.policy)
             if store is None:
                 raise RunError("There is no state folder to keep the approved policy in.")
+            files, pointer = decision.to_keep(), self._pointer(decision, taken)
             try:
-                self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision, taken))
+                self.kept, self.before = await asyncio.to_thread(lambda: (store.write(files, pointer), store.before()))
                 self.unwritten = ""
             except PcgrelayError as error:
                 if decision.proposed.widens or decision.is_first:
@@ -202,15 +208,6 @@ class Approvals:
         """Note that files were not taken."""
         self._count(problem.reason)
         await self.log.keep(PolicyRefused(reason=problem.reason.value, sentence=str(problem), uid=uid))
-
-    def before(self) -> Approved | None:
-        """Return what was approved before what holds. Blocks."""
-        store = None if self.held is None else self._store(self.held)
-        if store is None or not self.unwritten:
-            return None if store is None else store.before()
-        with suppress(PcgrelayError):
-            return store.read()  # what holds is in memory alone
-        return None
 
     # -- acts --------------------------------------------------------------------------------------------------
 
@@ -272,8 +269,7 @@ class Approvals:
                 return
             with self.using:
                 used = store.used()
-                left = {key: until for key, until in used.acts.items() if key != paper}
-                store.keep_used(structs.replace(used, acts=left))
+                store.keep_used(_with_acts(used, _acts(used).without(paper)))
 
         with suppress(PcgrelayError):
             await asyncio.to_thread(forget)
@@ -291,15 +287,14 @@ class Approvals:
             raise ApprovalProblem(Reason.NO_CHANGE, f"With [approvals], {act} needs a text that others signed.{giver}")
         parsed = _parsed_act(paper.data, where)
         used, now = store.used(), self.clock.wall()
-        if paper.sha256 in used.acts:
-            raise ApprovalProblem(Reason.USED, f"{where} was carried out already; it is approved for once.")
+        if why := _acts(used).why_not(paper.sha256, parsed.head.until):
+            raise ApprovalProblem(Reason.USED, f"{where} {why}. Write it again with: pcgrelay plan")
         namespace = namespace_of(act)
         verified = verify_by(held, paper.data, paper.signatures, namespace, now)
-        wanted = act, _sha256(text)
-        answer = judge_act(parsed, wanted, _rules(held), verified, now, namespace, has_role)
+        answer = judge_act(parsed, (act, text), _rules(held), verified, now, namespace, has_role)
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
-        store.keep_used(structs.replace(used, acts=_with_used(used.acts, paper.sha256, parsed.head, now)))
+        store.keep_used(_with_acts(used, _acts(used).using(paper.sha256, parsed.head.until, now)))
         return answer, paper.sha256
 
     # -- holds -------------------------------------------------------------------------------------------------
@@ -332,16 +327,17 @@ class Approvals:
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
         used = store.used()
-        if hold.sha256 in used.acts:
-            raise ApprovalProblem(Reason.USED, f"{text} was used already; write it again.")
+        if why := _acts(used).why_not(hold.sha256, act.head.until):
+            raise ApprovalProblem(Reason.USED, f"{text} {why}; write it again.")
         others = tuple(each for each in used.holds.get(paper.sha256, ()) if each not in answer)
         holders = others if act.act == "lift" else (*others, *answer)
         holds = {key: names for key, names in used.holds.items() if key != paper.sha256}
-        if len(holds) >= USED_MOST:
+        if len(holds) >= HOLDS_MOST:
             raise RunError("There are too many changes that are held; lift some of them.")
         if holders:
             holds[paper.sha256] = holders
-        store.keep_used(Used(acts=_with_used(used.acts, hold.sha256, act.head, now), holds=holds))
+        acts = _acts(used).using(hold.sha256, act.head.until, now)
+        store.keep_used(_with_acts(structs.replace(used, holds=holds), acts))
         return act, paper.sha256, holders
 
     # -- parts -------------------------------------------------------------------------------------------------
@@ -365,19 +361,21 @@ class Approvals:
         return kept is None or any(kept.files.get(name) != data for name, data in policy.to_keep().items())
 
     def _keep_in_memory(self, decision: Decision, why: str) -> None:
-        """Know what holds, though the folder has it not."""
+        """Know what holds, though the folder has it not: what it has is what was before."""
+        if not self.unwritten:
+            self.before = self.kept
         files, pointer = decision.to_keep(), self._pointer(decision, self.taken)
         self.kept = Approved(path=decision.policy.config.path, pointer=pointer, files=files)
         self.unwritten = why
 
-    def _with_change(self, decision: Decision) -> dict[str, str]:
+    def _with_change(self, decision: Decision) -> UsedTexts:
         """The changes that were taken, with this one. RunError: there are too many."""
-        paper, head, now = decision.paper, decision.head, self.clock.wall()
+        paper, head = decision.paper, decision.head
         if paper is None or head is None:
-            return _current(self.taken, now)
-        return _with_used(self.taken, paper.sha256, head, now)
+            return self.taken
+        return self.taken.using(paper.sha256, head.until, self.clock.wall())
 
-    def _pointer(self, decision: Decision, taken: Mapping[str, str]) -> Pointer:
+    def _pointer(self, decision: Decision, taken: UsedTexts) -> Pointer:
         told, now = decision.taken, time_shown(self.clock.wall().astimezone(UTC))
         signed = None if self.kept is None else _signed(self.kept.pointer)
         if told.approvers:
@@ -393,7 +391,8 @@ class Approvals:
             approved=told.approvers,
             is_first=decision.is_first,
             signed=signed,
-            changes=dict(taken),
+            changes=dict(taken.texts),
+            forgotten=taken.forgotten,
         )
 
     async def _rehash(self, kept: Approved, held: Policy) -> None:
@@ -449,19 +448,14 @@ def _parsed_act(data: bytes, where: Path) -> Act:
         raise ApprovalProblem(Reason.TEXT, f"{where} is no act ({error.name}): {error}.") from None
 
 
-def _current(used: Mapping[str, str], now: datetime) -> dict[str, str]:
-    """Texts that were used, without those whose date has passed."""
-    return {key: until for key, until in used.items() if until > time_shown(now.astimezone(UTC))}
+def taken_changes(kept: Approved) -> UsedTexts:
+    """The changes that were taken, as an approved copy has them."""
+    return UsedTexts(kept.pointer.changes, kept.pointer.forgotten)
 
 
-def _with_used(used: Mapping[str, str], sha256: str, head: Head, now: datetime) -> dict[str, str]:
-    """Texts that were used, with one more.
+def _acts(used: Used) -> UsedTexts:
+    return UsedTexts(used.acts, used.forgotten)
 
-    RunError: there are too many; none is forgotten that could be used again.
-    """
-    left = _current(used, now)
-    if len(left) >= USED_MOST:
-        raise RunError(
-            f"More than {USED_MOST} approved texts were used within {LIFE_MOST.days} days; wait until some are too old."
-        )
-    return {**left, sha256: time_shown(head.until)}
+
+def _with_acts(used: Used, acts: UsedTexts) -> Used:
+    return structs.replace(used, acts=dict(acts.texts), forgotten=acts.forgotten)

@@ -14,7 +14,7 @@ from pcgrelay import config as configuration
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
 from pcgrelay.errors import ConfigError, PcgrelayError
-from pcgrelay.gateway.approvals import Start
+from pcgrelay.gateway.approvals import Start, taken_changes
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.policy.approving import Reason, changes_words, unapproved, without_people
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, kept_policy, propose, read_policy
@@ -59,21 +59,22 @@ def starting_policy(path: Path, clock: Clock = SYSTEM_CLOCK, *, taking_over: boo
     """
     config = configuration.load(path)
     state = config.node.state
-    kept = None if state is None else ApprovedStore(state).read()
-    if kept is None:
+    store = None if state is None else ApprovedStore(state)
+    kept = None if store is None else store.read()
+    if store is None or kept is None:
         if config.approvals is None:
             return StartingPolicy(config, Start())
         decision = decide(None, read_policy(path), clock.wall())
         assert decision is not None
         return StartingPolicy(config, Start(decision=decision))
-    held = kept_policy(kept, path)
+    held, before = kept_policy(kept, path), store.before()
     fresh: Policy | None = None
     try:
         fresh = read_policy(path)
         if fresh.to_keep() == held.to_keep():
-            return StartingPolicy(fresh.config, Start(held=held, kept=kept))
+            return StartingPolicy(fresh.config, Start(held=held, kept=kept, before=before))
         decision = _decided(held, kept, fresh, clock, taking_over=taking_over)
-        return StartingPolicy(fresh.config, Start(held=held, kept=kept, decision=decision))
+        return StartingPolicy(fresh.config, Start(held=held, kept=kept, before=before, decision=decision))
     except ApprovalProblem as problem:
         refused = problem
     except PcgrelayError as error:
@@ -81,7 +82,7 @@ def starting_policy(path: Path, clock: Clock = SYSTEM_CLOCK, *, taking_over: boo
     told = ApprovalProblem(
         refused.reason, _told(path, held, fresh, str(refused)), _told(path, held, fresh, refused.unnamed)
     )
-    return StartingPolicy(held.config, Start(held=held, kept=kept, refused=told))
+    return StartingPolicy(held.config, Start(held=held, kept=kept, before=before, refused=told))
 
 
 def require_judged(decision: Decision, credentials: Credentials) -> None:
@@ -96,7 +97,7 @@ def _decided(held: Policy, kept: Approved, fresh: Policy, clock: Clock, *, takin
         raise ApprovalProblem(Reason.NO_CHANGE, f"{unapproved(proposed.lines)}, then: pcgrelay apply")
     folder = kept.path.parent
     holds = ApprovedStore(folder.parent).used().holds
-    decision = decide(held, fresh, clock.wall(), holds=holds, used=kept.pointer.changes)
+    decision = decide(held, fresh, clock.wall(), holds=holds, used=taken_changes(kept))
     assert decision is not None
     return decision
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pcgrelay.policy.change import NARROWS, WIDENS, Act, Change, Head, time_shown
+from pcgrelay.policy.change import NARROWS, WIDENS, Act, Change, Head, make_act, time_shown
 from pcgrelay.policy.signatures import Bad, Good, Verified
 from pcgrelay.policy.signed_text import Line, plain
 from pcgrelay.policy.signers import Signer, short_names
@@ -96,7 +96,7 @@ class Rules:
     signers: tuple[Signer, ...]  # who may be asked: those whose keys are not revoked
     holds: bool = False
     held: tuple[str, ...] = ()  # principals who hold this very text
-    is_used: bool = False  # this very text was taken before
+    used: str = ""  # why this very text is not good again, as what is said of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,11 @@ def judge_change(
         return Refused(Reason.NO_CHANGE, unapproved(proposed.lines) + _hurry(proposed))
     if refused := _about(proposed, change) or _head(change.head, rules, now):
         return refused
-    if rules.is_used:
+    if rules.used:
         # The policy went back to where it begins, so its digests fit again; those who signed it were asked for once.
         return Refused(
             Reason.USED,
-            f"The change {change.head.change} was taken already, and is good for once. "
-            "Write it again with: pcgrelay plan",
+            f"The change {change.head.change} {rules.used}. Write it again with: pcgrelay plan",
         )
     if rules.holds and rules.held:
         return Refused(
@@ -150,10 +149,18 @@ def judge_act(
 ) -> Taken | Refused:
     """Whether an act is allowed.
 
-    wanted: its name and the digest of the text that says what is done. role: one of whose people has to sign too.
+    wanted: its name, and the text that says what is done. role: one of whose people has to sign too.
     """
-    if (act.act, act.sha256) != wanted:
+    about = make_act(act.head, *wanted)
+    if (act.act, act.sha256) != (about.act, about.sha256):
         return Refused(Reason.ACT, "The approved text is about something else than what is to be done now.")
+    if act.lines != about.lines:
+        # People read the lines, and nobody computes a digest.
+        return Refused(
+            Reason.LINES,
+            "The approved text carries the SHA-256 of what is to be done now, and shows something else. "
+            "Write it again with: pcgrelay plan",
+        )
     if refused := _head(act.head, rules, now):
         return refused
     answer = _counted(act.head, rules, verified, now, namespace)

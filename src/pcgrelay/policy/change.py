@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pcgrelay.model import NodeId
-from pcgrelay.policy.signed_text import Form, Line, Misspelt, Spelling, plain
+from pcgrelay.policy.signed_text import Form, Line, Misspelt, Spelling, plain, plain_lines
 from pcgrelay.policy.signers import is_address
 
 WIDENS, NARROWS, NEUTRAL = "WIDENS", "NARROWS", "NEUTRAL"
@@ -77,7 +77,7 @@ def make_act(head: Head, act: str, text: str) -> Act:
 
 def text_lines(text: str) -> tuple[Line, ...]:
     """The lines in which an act shows the text that it is about: without empty ones, which say nothing."""
-    return tuple(Line("TEXT", shown) for line in text.split("\n") if (shown := plain(line)))
+    return tuple(Line("TEXT", shown) for line in text.split("\n") for shown in plain_lines(line) if shown)
 
 
 def make_head(node: NodeId, by: str, made: datetime, change: str, reason: str, life: timedelta = LIFE) -> Head:

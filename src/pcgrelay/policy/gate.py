@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -34,13 +34,15 @@ from pcgrelay.policy.signatures import (
     read_revoked,
     verify,
 )
-from pcgrelay.policy.signed_text import TEXT_LIMIT_BYTES, Line, Misspelt, plain
+from pcgrelay.policy.signed_text import TEXT_LIMIT_BYTES, Line, Misspelt, plain_lines
 from pcgrelay.policy.signers import Signer, parse_signers, read_signers
+from pcgrelay.policy.used import UsedTexts
 from pcgrelay.policy.widening import classify
 from pcgrelay.state.approved import CHANGE, POLICY, REVOKED, SIGNERS, TRUST, Approved
 
 TRUST_LIMIT_BYTES = 1 << 20
 FIRST_LINES_MOST_BYTES = TEXT_LIMIT_BYTES - 4_096
+NONE_USED = UsedTexts()
 
 
 class ApprovalProblem(RuleProblem):
@@ -165,7 +167,7 @@ def propose(held: Policy | None, fresh: Policy) -> Proposed:
         found = classify(None, fresh.config, new_files=fresh.files)
     else:
         found = classify(held.config, fresh.config, held.files, fresh.files)
-    lines = tuple(Line(each.kind.value, plain(each.sentence)) for each in found)
+    lines = tuple(Line(each.kind.value, shown) for each in found for shown in plain_lines(each.sentence))
     if held is None and sum(len(line.sentence) + 11 for line in lines) > FIRST_LINES_MOST_BYTES:
         # Whoever signs the first policy reads its file, to which the digest holds them.
         lines = (Line(WIDENS, f"everything that the file allows: {len(lines)} lines, too many to be shown here"),)
@@ -191,12 +193,12 @@ def decide(
     *,
     change: Path | None = None,
     holds: Mapping[str, tuple[str, ...]] | None = None,
-    used: Collection[str] = (),
+    used: UsedTexts = NONE_USED,
 ) -> Decision | None:
     """Judge files that were read against what was approved last; nothing: nobody has to approve anything.
 
     change: where the text of the change lies; beside the configuration if nothing is said. holds: who holds which
-    change. used: changes that were taken, by the SHA-256 of their text.
+    change. used: changes that were taken.
 
     ApprovalProblem: not taken. ConfigError: nothing was approved yet, and this is not approved as the first.
     """
@@ -241,7 +243,7 @@ class Known:
     """What a node knows of texts by their SHA-256: who holds which, and which were taken."""
 
     holds: Mapping[str, tuple[str, ...]]
-    used: Collection[str]
+    used: UsedTexts
 
 
 def _approved(
@@ -263,7 +265,7 @@ def _approved(
     rules = Rules(
         node.dotted, node.realm, approvals.needs, able,
         holds=approvals.holds, held=() if paper is None else known.holds.get(paper.sha256, ()),
-        is_used=paper is not None and paper.sha256 in known.used,
+        used="" if paper is None or change is None else known.used.why_not(paper.sha256, change.head.until),
     )  # fmt: skip
     answer = judge_change(proposed, rules, change, verified, now, CHANGE_NAMESPACE)
     if isinstance(answer, Refused):

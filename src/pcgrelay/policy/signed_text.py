@@ -20,6 +20,7 @@ TEXT_LIMIT_BYTES = 64 << 10
 LINE_MOST = 2_000
 COLUMN = 10  # where values begin
 _FIRST, _LAST = 0x20, 0x7E  # printable ASCII
+_GOES_ON = "..."
 
 
 class Spelling(StrEnum):
@@ -101,8 +102,25 @@ class Form:
 
 def plain(sentence: str) -> str:
     """Return a sentence as it stands in a text: one line of ASCII, with what is not as its number."""
+    return _ascii(sentence)[: LINE_MOST - COLUMN]
+
+
+def plain_lines(sentence: str) -> tuple[str, ...]:
+    """Return a sentence as it stands in a text, in as many lines as it takes.
+
+    What people sign leaves nothing out: else the end of a long list would be in force, and nobody would have read it.
+    """
+    rest, found = _ascii(sentence), []
+    most = LINE_MOST - COLUMN - len(_GOES_ON)
+    while len(rest) > most:
+        found.append(rest[:most] + _GOES_ON)
+        rest = f"{_GOES_ON} {rest[most:]}"
+    return (*found, rest)
+
+
+def _ascii(sentence: str) -> str:
     text = "".join(each if each.isprintable() else " " for each in sentence)
-    return text.encode("ascii", "backslashreplace").decode().strip()[: LINE_MOST - COLUMN]
+    return text.encode("ascii", "backslashreplace").decode().strip()
 
 
 def _row(name: str, value: str) -> str:

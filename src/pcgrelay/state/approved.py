@@ -27,7 +27,7 @@ USED = "used.json"
 POLICY, CHANGE, SIGNERS, TRUST, REVOKED = "policy.toml", "policy.change", "allowed_signers", "trust.pem", "revoked.krl"
 FILE_LIMIT_BYTES = 1 << 20
 FOLDER_MODE = 0o700
-USED_MOST = 1_024
+HOLDS_MOST = 1_024
 
 _NUMBER = re.compile(r"\d{6}", re.ASCII)
 
@@ -57,12 +57,14 @@ class Pointer(Struct, frozen=True, kw_only=True):
     # Changes that were taken, this one too, by the SHA-256 of their text, and until when each could be taken again.
     # They stand here, and not beside the acts, so that a change is in force and used by one rename.
     changes: dict[str, str] = {}
+    forgotten: str = ""  # changes that were to be taken up to this moment are not known any more
 
 
 class Used(Struct, frozen=True, kw_only=True):
     """Acts that were carried out, by the digest of their text, and until when it could be used again; and holds."""
 
     acts: dict[str, str] = {}
+    forgotten: str = ""  # acts that were to be carried out up to this moment are not known any more
     holds: dict[str, tuple[str, ...]] = {}  # digest of a change: who holds it
 
 
@@ -143,7 +145,8 @@ class ApprovedStore:
     def used(self) -> Used:
         """Return which acts were carried out, and which changes are held. ConfigError: it cannot be read."""
         found, used = self._used.read()
-        if found is Found.LOST:
+        if found in (Found.BEFORE, Found.LOST):
+            # In the one before, what was used last is good again.
             raise ConfigError(
                 f"{self.folder / USED}: it cannot be read, so no act is allowed; put it back from a copy."
             )

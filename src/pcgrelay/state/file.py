@@ -50,6 +50,17 @@ def is_whole(data: bytes) -> bool:
     return hashlib.sha256(bytes(envelope.body)).hexdigest() == envelope.sha256
 
 
+def _may_be_there(path: Path) -> bool:
+    """Whether there is something, or nobody can tell: what cannot be looked at is not taken for what never was."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class StateFile(Generic[T]):
     """One file of state of one type."""
 
@@ -64,7 +75,7 @@ class StateFile(Generic[T]):
 
     def read(self) -> tuple[Found, T | None]:
         """Return the newest that can be read."""
-        if not self.path.exists() and not self._before.exists():
+        if not _may_be_there(self.path) and not _may_be_there(self._before):
             return Found.NOTHING, None
         for path, found in ((self.path, Found.NEWEST), (self._before, Found.BEFORE)):
             value = self._read(path)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.clock import SYSTEM_CLOCK, SetClock
 from pcgrelay.errors import ConfigError, RuleProblem, RunError
 from pcgrelay.gateway import approvals as approvals_module
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.approved_start import starting_policy
 from pcgrelay.gateway.node import Node
+from pcgrelay.policy import used as used_module
 from pcgrelay.policy.acts import act_path
 from pcgrelay.policy.change import Act, make_act, make_head, time_shown
 from pcgrelay.policy.gate import change_path
 from pcgrelay.policy.signatures import ACT_NAMESPACE, HOLD_NAMESPACE, PLAN_NAMESPACE
-from tests.support.approving_node import MET, PAPER, ApprovedNode
+from pcgrelay.policy.used import UsedTexts
+from tests.support.approving_node import HUB, MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person
 
@@ -134,7 +136,7 @@ async def test_a_change_is_taken_once_also_after_a_restart(kent: ApprovedNode) -
     assert (await kent.reload()).ok
     # The policy from which it begins holds again, so all its digests fit.
     kent.write(MET, ESSEX)
-    await kent.refused("used", "CR-1042 was taken already, and is good for once. Write it again with: pcgrelay plan")
+    await kent.refused("used", "CR-1042 was used already, and is good for once. Write it again with: pcgrelay plan")
     await kent.stop()
     running = await kent.start()
     assert kent.allowed() == (MET,)
@@ -165,28 +167,62 @@ async def test_a_change_stays_used_through_undo_and_an_upgrade(kent: ApprovedNod
     await kent.refused("used")
 
 
-async def test_what_was_taken_is_remembered_until_its_date_and_not_beyond(
+async def test_a_clock_that_is_set_forward_and_back_makes_no_text_good_again(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    approvals, now = running.node.approvals, SYSTEM_CLOCK.wall()
+    kent.write(MET, ESSEX)
+    change = kent.plan(*kent.people[1:3]).read_bytes()
+    assert (await kent.reload()).ok
+    put_act(kent, "retire", "cjx/custody", 1, 2)
+    assert await why_not(running.node, "retire", "cjx/custody") == ""
+    # A year later other texts are used, and the state is written.
+    approvals.clock = SetClock(now + timedelta(days=365))
+    put_act(kent, "waive", "custody enough", 1, 2, made=approvals.clock.wall())
+    assert await why_not(running.node, "waive", "custody enough") == ""
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    kent.write(MET, HUB)
+    kent.plan(*kent.people[1:3], made=approvals.clock.wall())
+    assert (await kent.reload()).ok
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    # And back: both of the first are in their time again.
+    approvals.clock = SetClock(now + timedelta(minutes=1))
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3], text=change)
+    await kent.refused("used")
+    put_act(kent, "retire", "cjx/custody", 1, 2, made=now)
+    assert "for once" in await why_not(running.node, "retire", "cjx/custody")
+    await kent.stop()
+    running = await kent.start()
+    assert running.lines("policy.unapproved")[-1]["reason"] == "used"
+    assert "for once" in await why_not(running.node, "retire", "cjx/custody")
+
+
+async def test_texts_that_are_forgotten_for_want_of_room_are_good_no_more(
     kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await kent.first()
-    approvals = running.node.approvals
-    now = SYSTEM_CLOCK.wall()
-    approvals.taken = {
-        "aa" * 32: time_shown(now - timedelta(seconds=1)),
-        "bb" * 32: time_shown(now + timedelta(days=1)),
-    }
-    kent.write(MET, log={"level": "debug"})
-    assert (await kent.reload()).ok
-    kept = kent.store.read()
-    assert kept is not None
-    assert list(kept.pointer.changes) == ["bb" * 32]
-    monkeypatch.setattr(approvals_module, "USED_MOST", 1)
+    approvals, now = running.node.approvals, SYSTEM_CLOCK.wall()
+    monkeypatch.setattr(used_module, "USED_MOST", 1)
+    approvals.taken = UsedTexts({"aa" * 32: time_shown(now + timedelta(days=1))})
     kent.write(MET, ESSEX)
     kent.plan(*kent.people[1:3])
     answer = await kent.reload()
     assert not answer.ok
     assert "wait until some are too old" in answer.reason
     assert kent.allowed() == (MET,)
+    approvals.clock = SetClock(now + timedelta(days=2))
+    assert (await kent.reload()).ok
+    kept = kent.store.read()
+    assert kept is not None
+    assert kept.pointer.forgotten == time_shown(now + timedelta(days=1))
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    kent.write(MET, HUB)
+    kent.plan(*kent.people[1:3], made=now - timedelta(days=2))
+    approvals.clock = SetClock(now)
+    await kent.refused("used", "nothing is known any more of texts up to")
 
 
 # --- a start -------------------------------------------------------------------------------------------------------
@@ -318,9 +354,17 @@ async def test_a_copy_that_was_touched_is_not_used(kent: ApprovedNode) -> None:
 # --- acts and holds ------------------------------------------------------------------------------------------------
 
 
-def put_act(kent: ApprovedNode, act: str, text: str, *signing: int, namespace: str = ACT_NAMESPACE) -> Path:
+def put_act(
+    kent: ApprovedNode,
+    act: str,
+    text: str,
+    *signing: int,
+    namespace: str = ACT_NAMESPACE,
+    made: datetime | None = None,
+) -> Path:
     assert kent.running is not None
-    head = make_head(kent.running.node.config.node.id, kent.people[0].address, SYSTEM_CLOCK.wall(), "CR-7", "why")
+    made = made or SYSTEM_CLOCK.wall()
+    head = make_head(kent.running.node.config.node.id, kent.people[0].address, made, "CR-7", "why")
     where = act_path(kent.path, act)
     for old in where.parent.glob(f"{where.name}*"):
         old.unlink()

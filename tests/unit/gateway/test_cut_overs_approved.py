@@ -99,7 +99,7 @@ async def test_back_never_needs_them_and_a_second_start_needs_new_ones(approved:
     assert await approved.ask("back") == (0, "")
     assert approved.met.phase.value == "back"
     code, why = await approved.ask("start", PLAN, again="1")
-    assert (code, "was carried out already; it is approved for once" in why) == (6, True)
+    assert (code, "was used already, and is good for once" in why) == (6, True)
     assert approved.met.phase.value == "back"
     code, why = await approved.ask("back", waive="enough")
     assert (code, "none to be waived" in why) == (2, True)

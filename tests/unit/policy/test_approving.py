@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,7 +24,7 @@ from pcgrelay.policy.approving import (
     judge_hold,
 )
 from pcgrelay.policy.change import NARROWS, NEUTRAL, WIDENS, Change, make_act, make_head
-from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Bad, Flaw, Good, Verified
+from pcgrelay.policy.signatures import CHANGE_NAMESPACE, PLAN_NAMESPACE, Bad, Flaw, Good, Verified
 from pcgrelay.policy.signed_text import Line
 from pcgrelay.policy.signers import Signer
 
@@ -159,16 +160,27 @@ def test_who_holds_signs_alone_and_for_themselves() -> None:
 
 
 def test_an_act_is_for_what_it_says() -> None:
-    act = make_act(head(), "retire", "cjx/custody@kent.police.example")
-    wanted = ("retire", act.sha256)
+    text = "cjx/custody@kent.police.example"
+    act = make_act(head(), "retire", text)
+    wanted = ("retire", text)
     assert isinstance(judge_act(act, wanted, RULES, signed(*PEOPLE[1:3]), NOW, CHANGE_NAMESPACE), Taken)
-    for other in (("start", act.sha256), ("retire", "0" * 64)):
+    for other in (("start", text), ("retire", f"{text} ")):
         answer = judge_act(act, other, RULES, signed(*PEOPLE[1:3]), NOW, CHANGE_NAMESPACE)
         assert reason(answer) is Reason.ACT
     one = judge_act(act, wanted, RULES, signed(PEOPLE[1]), NOW, CHANGE_NAMESPACE)
     assert reason(one) is Reason.SIGNATURES
     late = judge_act(act, wanted, RULES, signed(*PEOPLE[1:3]), act.head.until, CHANGE_NAMESPACE)
     assert reason(late) is Reason.DATE
+
+
+def test_an_act_shows_what_it_is_for() -> None:
+    """A digest says nothing to whoever reads; the lines of another plan would be what they sign for."""
+    text = 'service = "custody"\nsteps = [100]\n'
+    act = make_act(head(), "start", text)
+    for lines in ((), act.lines[:1], (*act.lines, act.lines[0]), make_act(head(), "start", "steps = [1]").lines):
+        answer = judge_act(replace(act, lines=lines), ("start", text), RULES, signed(*PEOPLE[1:3]), NOW, PLAN_NAMESPACE)
+        assert reason(answer) is Reason.LINES
+    assert isinstance(judge_act(act, ("start", text), RULES, signed(*PEOPLE[1:3]), NOW, PLAN_NAMESPACE), Taken)
 
 
 # --- every case of five people and four changes --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pcgrelay.model import NodeId
 from pcgrelay.policy.change import Change, make_act, make_head, parse_act, parse_change
-from pcgrelay.policy.signed_text import Line, Misspelt, plain
+from pcgrelay.policy.signed_text import COLUMN, LINE_MOST, Line, Misspelt, plain, plain_lines
 
 NODE = NodeId(realm="police.example", organisation="kent.police.example", name="kent-1")
 MADE = datetime(2026, 11, 3, 9, 12, tzinfo=UTC)
@@ -115,6 +116,21 @@ def test_an_act_shows_the_text_that_it_is_about() -> None:
         parse_act(TEXT.encode())
     with pytest.raises(Misspelt):
         parse_change(text)
+
+
+def test_nothing_of_a_long_line_is_left_out() -> None:
+    networks = ", ".join(f"10.{number // 256}.{number % 256}.0/24" for number in range(600))
+    lines = plain_lines(f"caller met: networks {networks}")
+    assert len(lines) > 3
+    assert all(len(line) <= LINE_MOST - COLUMN for line in lines)
+    assert "".join(line.removeprefix("... ").removesuffix("...") for line in lines).endswith(networks)
+    change = replace(CHANGE, lines=tuple(Line("WIDENS", line) for line in lines))
+    assert parse_change(change.render()) == change
+    act = make_act(HEAD, "start", "steps = [" + "1, " * 2_000 + "100]")
+    assert act.lines[-1].sentence.endswith("100]")
+    assert parse_act(act.render()) == act
+    assert plain_lines("a short one") == ("a short one",)
+    assert plain_lines("") == ("",)
 
 
 def test_a_head_that_cannot_stand_there_is_refused() -> None:
