@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -373,3 +374,89 @@ def test_rows_that_no_worker_could_use_are_refused(across: Across) -> None:
     node.core.meter_close(meter)
     with pytest.raises(native.CoreError):
         node.core.meter_read(meter)
+
+
+# -- an outlet that is closed by its row ---------------------------------------------------------------------------
+
+
+def is_cut(sock: socket.socket) -> bool:
+    """Whether the other side has reset it, whatever is left to read."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))
+
+
+def let_go(outlets: Outlets, application: socket.socket, target: socket.socket) -> None:
+    outlets.near.core.streams_nudge(0, DIRECT, idle_us=0, most=10, hard=False)
+    assert application.recv(1) == target.recv(1) == b""
+
+
+def fill(outlets: Outlets, application: socket.socket, target: socket.socket) -> None:
+    """Have bytes wait everywhere on the way to the target."""
+    application.setblocking(False)
+    waited = 0
+    while waited < 20:
+        try:
+            application.send(bytes(1 << 16))
+            waited = 0
+        except BlockingIOError:
+            waited += 1
+            time.sleep(0.01)
+    application.setblocking(True)
+
+
+def by_application(outlets: Outlets, application: socket.socket, target: socket.socket) -> None:
+    application.shutdown(socket.SHUT_WR)
+    assert target.recv(1) == b""
+
+
+def by_target(outlets: Outlets, application: socket.socket, target: socket.socket) -> None:
+    target.shutdown(socket.SHUT_WR)
+    assert application.recv(1) == b""
+
+
+STATES = {
+    "open": lambda *_: None,
+    "half-closed by the application": by_application,
+    "half-closed by the target": by_target,
+    "let go": let_go,
+    "with bytes that wait": fill,
+}
+
+
+@pytest.mark.parametrize("kind", [native.OUTLET_ENDED, native.OUTLET_FORBIDDEN], ids=["ended", "forbidden"])
+@pytest.mark.parametrize("state", STATES)
+def test_in_whatever_state_a_stream_is_it_ends_with_its_outlet(across: Across, state: str, kind: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        outlets = Outlets(across, ("127.0.0.1", free_port()), door.getsockname())
+        outlets.publish(shares=200)
+        with client(outlets.address) as application:
+            target, _ = door.accept()
+            with target:
+                target.settimeout(20)
+                application.sendall(b"question")
+                assert receive(target, 8) == b"question"
+                target.sendall(b"answer")
+                assert receive(application, 6) == b"answer"
+                STATES[state](outlets, application, target)
+                outlets.publish(shares=0, kind=kind)
+                until(lambda: is_cut(target))
+                if state != "let go":
+                    until(lambda: is_cut(application))
+    [event] = [event for event in outlets.near.seen if event[0] == native.EVENT_STREAM_END] or [
+        outlets.near.wait_kind(native.EVENT_STREAM_END)
+    ]
+    wanted = {native.OUTLET_ENDED: "not-allowed", native.OUTLET_FORBIDDEN: "marking"}[kind]
+    assert event[9] == ("nudged" if state == "let go" else wanted)
+    assert outlets.figures(DIRECT)["active"] == 0
+
+
+def test_a_set_up_that_is_under_way_ends_with_its_outlet(across: Across) -> None:
+    with silent() as nowhere:
+        outlets = Outlets(across, ("127.0.0.1", free_port()), nowhere)
+        outlets.publish(shares=200, order=bytes([DIRECT]), patience_ms=60_000, deadline_ms=60_000)
+        with client(outlets.address) as application:
+            until(lambda: outlets.figures(DIRECT)["tried"] == 1)
+            outlets.publish(shares=0, order=bytes([GATEWAY]), kind=native.OUTLET_ENDED)
+            until(lambda: is_cut(application))
+    assert outlets.figures(DIRECT)["up"] == 0

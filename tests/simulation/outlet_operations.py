@@ -60,9 +60,9 @@ class OutletOperations:
             self._world.later.after(ms, self._direct_is_back, edge, number)
 
     def direct_forbidden(self, a: int, b: int, c: int) -> None:
-        """A direct outlet is below the marking of its service, for a while."""
+        """A direct outlet is below the marking of its service, or its rule has ended, for a while."""
         if edge := self._edge_with_outlets(a):
-            edge.outlets.kinds[b % SERVICES] = native.OUTLET_FORBIDDEN
+            edge.outlets.kinds[b % SERVICES] = (native.OUTLET_FORBIDDEN, native.OUTLET_ENDED)[(b >> 8) % 2]
             edge.publish()
             self._world.later.after(1 + c % AWAY_MS, self._direct_is_back, edge, b % SERVICES)
 

@@ -44,7 +44,7 @@ OUTLET_KINDS = {
     "share": 8,  # of new streams, another part goes to the direct outlet
     "direct_target": 8,  # what a direct outlet leads to refuses, or says nothing, for a while
     "direct_away": 4,  # a direct outlet has no address, or is no outlet any more, for a while
-    "direct_forbidden": 1,  # it is below the marking of its service, for a while
+    "direct_forbidden": 1,  # it is below the marking of its service, or its rule has ended, for a while
     "gateway_away": 4,  # an import has no way over the gateway, for a while
     "shadow": 12,  # the control plane tries an outlet
     "nudge": 3,  # streams that are idle are closed in order, or whatever they do

@@ -23,5 +23,6 @@ cdef void outlets_lead_on(Shard* shard, Stream* stream) noexcept nogil
 # The tables changed while the stream waits for a session of the gateway.
 cdef void outlets_wait_over(Shard* shard, Stream* stream, const Import* entry) noexcept nogil
 
-# The tables changed: streams of outlets that are forbidden now end, and those of another process find their meter.
+# The tables changed: streams of outlets that are forbidden now, or have ended, end with what waits to be written there;
+# those of another process find their meter.
 cdef void outlets_tables_changed(Shard* shard) noexcept nogil

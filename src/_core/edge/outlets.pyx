@@ -21,8 +21,8 @@ from pcgrelay._core.session.session cimport Session, session_find
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.meter cimport METER_ACTIVE, METER_MOVED, meter_count, meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    OUTLET_DIRECT, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet, Outlets, import_down_cause,
-    import_is_down, tables_import,
+    OUTLET_DIRECT, OUTLET_ENDED, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet, OutletKind, Outlets,
+    import_down_cause, import_is_down, tables_import,
 )
 from pcgrelay._core.stream.stream cimport LIFE_LIVE, SETUP_FAILED, SETUP_UP, Setup, Stream
 
@@ -202,7 +202,16 @@ cdef void outlets_wait_over(Shard* shard, Stream* stream, const Import* entry) n
     go_on(shard, stream, 0)
 
 
+# Whatever state either half is in, half-closed or let go: what waits to be written to a target goes there no more.
+cdef void end_both(Shard* shard, Stream* stream, Cause cause) noexcept nogil:
+    cdef Stream* partner = stream.partner
+    edge_abort(shard, stream, CODE_REFUSED, cause)
+    if partner != NULL:
+        edge_abort(shard, partner, CODE_REFUSED, cause)
+
+
 cdef void outlets_tables_changed(Shard* shard) noexcept nogil:
+    cdef OutletKind kind
     cdef Setup* setup = shard.setups
     cdef Setup* following
     cdef const Import* entry
@@ -215,6 +224,9 @@ cdef void outlets_tables_changed(Shard* shard) noexcept nogil:
             if setup.meter == NULL:
                 setup.meter = meter_hold(entry.outlets.meter)
                 meter_count(setup_figures(shard, setup), METER_ACTIVE, setup.state == SETUP_UP)
-            if entry.outlets.outlet[setup.outlet].kind == OUTLET_FORBIDDEN:
-                edge_abort(shard, setup.stream, CODE_REFUSED, CAUSE_MARKING)
+            kind = entry.outlets.outlet[setup.outlet].kind
+            if kind == OUTLET_FORBIDDEN:
+                end_both(shard, setup.stream, CAUSE_MARKING)
+            elif kind == OUTLET_ENDED:
+                end_both(shard, setup.stream, CAUSE_NOT_ALLOWED)
         setup = following

@@ -8,7 +8,7 @@ from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX, wire_put16
 from pcgrelay._core.face.registry cimport MeterEntry
 from pcgrelay._core.stream.meter cimport meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    OUTLET_DIRECT, OUTLET_FORBIDDEN, ROUTE_PATH, ROUTE_ROUTES, ROUTE_SOURCE, ROUTE_SOURCES, ROUTE_TARGETS,
+    OUTLET_DIRECT, OUTLET_ENDED, ROUTE_PATH, ROUTE_ROUTES, ROUTE_SOURCE, ROUTE_SOURCES, ROUTE_TARGETS,
     TABLES_OUTLETS, TABLES_SLOTS, Export, Import, Outlet, OutletKind, Outlets, Sources, Tables, Target, tables_drop,
     tables_index, tables_new,
 )
@@ -151,7 +151,7 @@ cdef fill_outlets(Outlets* out, row, dict meters):
 
 
 cdef fill_outlet(Outlet* out, uint32_t kind, uint32_t patience_ms, targets, sources):
-    if kind > OUTLET_FORBIDDEN or not 1 <= patience_ms <= PATIENCE_MOST_MS or len(targets) > ROUTE_TARGETS:
+    if kind > OUTLET_ENDED or not 1 <= patience_ms <= PATIENCE_MOST_MS or len(targets) > ROUTE_TARGETS:
         raise ValueError(
             f"an outlet has a kind, a patience of 1 to {PATIENCE_MOST_MS} ms and at most {ROUTE_TARGETS} addresses")
     out.kind, out.patience_us = <OutletKind>kind, <uint64_t>patience_ms * 1000

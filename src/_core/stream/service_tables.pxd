@@ -34,6 +34,7 @@ cdef enum OutletKind:
     OUTLET_GATEWAY = 1
     OUTLET_DIRECT = 2           # plain TCP to an address of another network
     OUTLET_FORBIDDEN = 3        # below the marking of the service: what is open there ends
+    OUTLET_ENDED = 4            # its rule has ended, and so does what is open there
 
 cdef struct Target:
     uint8_t address[ROUTE_ADDRESS]

@@ -52,6 +52,8 @@ PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
 ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
+# After it, for a neighbour whose clock was set at another moment may have refused the entry by its dates.
+RENEW_JUMPED_MS = 60_000
 # A change of the catalogue has all imports or paths checked again, so it is reported at most this often.
 CHANGED_INTERVAL_MS = 100
 
@@ -348,8 +350,10 @@ class CatalogueExchange:
         now = self._clock.wall()
         now_s = int(now.timestamp())
         self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
-        self._renew_ms = self._clock.monotonic_ms() + LIFE_S * 1000 // 2
-        self._own_offset_ms = self._wall_offset_ms()
+        offset_ms = self._wall_offset_ms()
+        has_jumped = self._own is not None and abs(offset_ms - self._own_offset_ms) > CLOCK_JUMP_MS
+        self._renew_ms = self._clock.monotonic_ms() + (RENEW_JUMPED_MS if has_jumped else LIFE_S * 1000 // 2)
+        self._own_offset_ms = offset_ms
         self._own = sign_entry(
             self._me,
             self._offers,

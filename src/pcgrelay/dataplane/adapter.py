@@ -75,6 +75,7 @@ class Plane:
         self.OUTLET_GATEWAY: int = native.OUTLET_GATEWAY
         self.OUTLET_DIRECT: int = native.OUTLET_DIRECT
         self.OUTLET_FORBIDDEN: int = native.OUTLET_FORBIDDEN
+        self.OUTLET_ENDED: int = native.OUTLET_ENDED
         self._types: dict[int, type[Struct]] = {
             native.EVENT_LANE_UP: events.LaneUp,
             native.EVENT_LANE_DOWN: events.LaneDown,

@@ -216,7 +216,7 @@ class BackupDrill:
             imported, outlets = self._found()
         except RunError:
             return "the configuration has no back-up for it any more"
-        if self._away(outlets, self._backup) is Away.REMOVED or self._away(outlets, self._usual) is Away.REMOVED:
+        if {self._away(outlets, name) for name in (self._backup, self._usual)} & {Away.REMOVED, Away.ENDED}:
             return "the configuration has one of its outlets no more"
         if self._wanted(imported, outlets) != self._base:
             return "its shares were to change meanwhile"

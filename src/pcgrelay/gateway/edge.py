@@ -24,7 +24,6 @@ from pcgrelay.gateway.cutovers import BREAKS, Cutovers
 from pcgrelay.gateway.days import Days
 from pcgrelay.gateway.drill_parts import DrillParts
 from pcgrelay.gateway.drills import Drills
-from pcgrelay.gateway.edge_ends import EdgeEnds
 from pcgrelay.gateway.edge_outlets import EdgeOutlets
 from pcgrelay.gateway.edge_routes import EdgeRoutes
 from pcgrelay.gateway.edge_services import EdgeServices
@@ -75,7 +74,6 @@ class EdgeRole:
         self.services = EdgeServices(plane, self._target_changed, emit)
         self.outlets = EdgeOutlets(node, self.services, self._target_changed)
         self.strays = Strays(node, self.services)
-        self.ends = EdgeEnds(node, self.outlets, self.strays)
         self.days = Days(node, self.services, self.outlets, self.strays)
         self.statements = Statements(node)
         self.tables = EdgeTables(node, self.services, self.outlets, self.strays, self.sessions, self.routes)
@@ -132,7 +130,6 @@ class EdgeRole:
             self.import_watch.look_for_failures({name: failure for name, failure in failures if failure})
         self.outlets.tick()
         self.strays.tick()
-        self.ends.tick()
         self.days.tick()
         self.retirement.tick()
         self.tables.tick()

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from pcgrelay.config import Address, Config
+from pcgrelay.config import GATEWAY, Address, Config
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.figures import OutletFigures
@@ -28,6 +28,7 @@ from pcgrelay.handover.node import NodeHandover, OutletHandover, OutletsHandover
 from pcgrelay.log.events import Record, TablesRefused
 from pcgrelay.log.outlet_events import StateUnreadable, StateUnwritten
 from pcgrelay.model import ServiceName
+from pcgrelay.policy.in_force import has_ended
 from pcgrelay.services.outlet_meter import OutletMeter
 from pcgrelay.services.outlet_plan import OutletPlan
 from pcgrelay.services.outlets import DirectOutlet, ImportOutlets
@@ -117,7 +118,8 @@ class EdgeOutlets:
         settings = config.directs_of(service)
         outlets = imported.outlets
         if outlets is None:
-            if not settings:
+            left = self._left.get(imported.number)
+            if not settings and (left is None or all(each.name in ("", GATEWAY) for each in left.outlets)):
                 return
             try:
                 outlets = ImportOutlets(OutletMeter(self._node.plane))
@@ -158,16 +160,20 @@ class EdgeOutlets:
 
     def replan(self) -> None:
         """Look at each outlet once more, now that the imports were."""
-        today, now_ms = self._node.clock.wall().date(), self._node.clock.monotonic_ms()
+        now, now_ms = self._node.clock.wall(), self._node.clock.monotonic_ms()
+        # Of what is written: from what is in force an end is taken only after a reload that is under way.
+        over = {(each.service, each.name) for each in self._node.local.written.directs if has_ended(each.paper, now)}
         for imported, outlets in self.with_outlets():
+            service = imported.settings.service
             outlets.replan(
                 imported.plan,
                 imported.marking,
                 self.wanted(imported, outlets),
                 imported.settings.outlet,
                 self._listeners,
-                today,
+                now.date(),
                 now_ms,
+                {name for name in outlets.names if (service, name) in over},
             )
 
     def wanted(self, imported: Imported, outlets: ImportOutlets) -> Governed:
@@ -225,6 +231,8 @@ class EdgeOutlets:
     def _let_go(self) -> None:
         """Leave an import the gateway alone once the streams of its last direct outlet have ended."""
         for imported, outlets in list(self.with_outlets()):
+            if not outlets.directs:
+                outlets.meter.look_again()
             if not outlets.directs and not any(outlets.meter.figures(index)[0].active for index in outlets.given_up):
                 imported.outlets = None
                 self._close(imported.number)
@@ -248,7 +256,7 @@ class EdgeOutlets:
     async def write(self, state: OutletsState) -> None:
         """Have the file say this, which does not hold yet; PcgrelayError if that cannot be."""
         async with self._lock:
-            await asyncio.to_thread(self.shares.write, state)
+            await self._node.writes.run(self.shares.write, state)
             self.reason = ""
 
     async def write_held(self) -> str:

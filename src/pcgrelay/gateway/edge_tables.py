@@ -14,6 +14,7 @@ from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.handover.node import RuleEndHandover
 from pcgrelay.policy.clearances import clearances_of
+from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.ending_rules import EndingRules
 from pcgrelay.services.publisher import TablePublisher
@@ -77,9 +78,12 @@ class EdgeTables:
         settling = self._planner.plan(services.imports, starting=self.is_starting)
         self._outlets.replan()
         self._was_settling = self._was_settling or settling
+        now = node.clock.wall()
+        # As of exports, to which it grants nothing any more: what has ended goes at once, whatever else waits.
+        imports = [each for each in services.imports if not has_ended(each.settings.paper, now)]
         return Tables(
             exports=export_rows(node.plane, services.exports, draining=node.draining),
-            imports=[*import_rows(node.plane, services.imports), *self._strays.rows()],
+            imports=[*import_rows(node.plane, imports), *self._strays.rows()],
             grants=[(session.number, self.granted_to(session)) for session in self._sessions if session.number],
         )
 
@@ -114,11 +118,16 @@ class EdgeTables:
         return grants_of(session, self._services.rules, numbers, self._node.clock.wall(), local.clearances)
 
     def _taken(self) -> None:
-        """Send the neighbours the new offers, if these have changed, after the core has accepted new tables."""
+        """Send the neighbours the new offers, if these have changed, after the core has accepted new tables.
+
+        An export whose rule has ended is none of them: whoever has another way to the service is to take that.
+        """
         node = self._node
+        now = node.clock.wall()
         offers = [
             offer_of(exported, draining=node.draining, refused=bool(self.refusal_of(exported)))
             for exported in self._services.exports
+            if not has_ended(exported.settings.paper, now)
         ]
         if offers != self._offered or not node.exchange.has_offered:
             self._offered = offers

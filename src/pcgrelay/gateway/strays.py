@@ -73,7 +73,8 @@ class Strays:
 
     def rows(self) -> list[Import]:
         """The rows for the core."""
-        return [stray.row(self._node.plane) for stray in self._found.values()]
+        now = self._node.clock.wall()
+        return [stray.row(self._node.plane, now) for stray in self._found.values()]
 
     # -- a configuration ---------------------------------------------------------------------------------------
 

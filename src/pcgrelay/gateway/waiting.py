@@ -51,7 +51,7 @@ class WaitingTexts:
         """Look now."""
         config, approvals = held.config, held.config.approvals
         assert approvals is not None
-        taken = frozenset(self._approvals.taken)
+        taken = frozenset(self._approvals.taken.texts)
         node = config.node.id
 
         def look() -> tuple[WaitingStatus, ...]:

@@ -2,8 +2,8 @@
 
 An outlet is *away* if no stream can be set up over it now; its share stays, and each stream that is dealt to it goes to
 the next in the order at once. One that is *forbidden*, for its network is below the service's marking, one that was
-*removed* and one that is *retired* have no share and no place in the order. A network that is not supported any more is
-no back-up: what is dealt to it by a share goes there, and nothing is led on to it.
+*removed*, one whose rule has *ended* and one that is *retired* have no share and no place in the order. A network that
+is not supported any more is no back-up: what is dealt to it by a share goes there, and nothing is led on to it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Away(StrEnum):
     FAILING = "failing"  # its probe is not answered
     MARKING = "marking"  # its network is below the service's marking
     REMOVED = "removed"  # the configuration has it no more
+    ENDED = "ended"  # its rule has ended
     RETIRED = "retired"  # a cut-over has ended, and nothing goes there any more
 
 
@@ -83,7 +84,7 @@ class OutletFact:
     @property
     def is_usable(self) -> bool:
         """Whether it may ever have a stream, as the configuration is."""
-        return self.away not in (Away.MARKING, Away.REMOVED, Away.RETIRED)
+        return self.away not in (Away.MARKING, Away.REMOVED, Away.ENDED, Away.RETIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,5 +210,6 @@ _WORDS = {
     Away.FAILING: "it does not answer its probe",
     Away.MARKING: "its network is for less than the marking of the service",
     Away.REMOVED: "the configuration has it no more",
+    Away.ENDED: "its rule has ended",
     Away.RETIRED: "it is retired, and no stream is sent over it any more",
 }

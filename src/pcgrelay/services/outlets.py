@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from random import SystemRandom
 
@@ -161,8 +161,12 @@ class ImportOutlets:
         listeners: Iterable[Address],
         today: date,
         now_ms: int,
+        ended: Collection[str] = (),
     ) -> None:
-        """Look at each outlet once more. marking: of the service; None: nobody has told of it yet."""
+        """Look at each outlet once more. marking: of the service; None: nobody has told of it yet.
+
+        ended: those whose rule is over, be they still among the direct ones or given up already.
+        """
         if marking is not None:
             self.marking = marking
         gateway = Away.UNCLEARED if imported.is_barred else _GATEWAY_AWAY[imported.state]
@@ -174,6 +178,7 @@ class ImportOutlets:
                 for index, marking in self.given_up.items()
             ),
         ]
+        facts = [replace(fact, away=Away.ENDED) if fact.name in ended else fact for fact in facts]
         self.plan = outlet_plan(facts, governed, configured)
         self.dealing = deal(self.plan.shares, SystemRandom(), self.dealing)
 
@@ -223,9 +228,14 @@ class ImportOutlets:
 def _way_row(plane: Plane, way: Way) -> WayRow:
     if way.is_gateway:
         return plane.OUTLET_GATEWAY, way.patience_ms, (), ()
-    if way.away in (Away.REMOVED, Away.RETIRED, Away.MARKING):
-        kind = plane.OUTLET_FORBIDDEN if way.away is Away.MARKING else plane.OUTLET_NONE
-        return kind, way.patience_ms, (), ()
+    closed = {
+        Away.REMOVED: plane.OUTLET_NONE,
+        Away.RETIRED: plane.OUTLET_NONE,
+        Away.MARKING: plane.OUTLET_FORBIDDEN,
+        Away.ENDED: plane.OUTLET_ENDED,
+    }
+    if way.away in closed:
+        return closed[way.away], way.patience_ms, (), ()
     return plane.OUTLET_DIRECT, way.patience_ms, way.addresses, way.sources
 
 

@@ -29,6 +29,7 @@ class TablesPlane(Protocol):
     IMPORT_DOWN: int
     OUTLET_NONE: int
     OUTLET_FORBIDDEN: int
+    OUTLET_ENDED: int
 
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None: ...
     def tables_check(
@@ -85,7 +86,9 @@ class TablePublisher:
             self._last = self._given(tables)
         except DataPlaneRefused as refused:
             self.has_failed, self.reason = True, str(refused)
-            lessened = shrunk(self._last, tables, (self._plane.OUTLET_NONE, self._plane.OUTLET_FORBIDDEN))
+            plane = self._plane
+            closed = (plane.OUTLET_NONE, plane.OUTLET_FORBIDDEN, plane.OUTLET_ENDED)
+            lessened = shrunk(self._last, tables, closed)
             if lessened != self._last:
                 # If this is refused too, it is retried in a second with the rest.
                 with suppress(DataPlaneRefused):

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pcgrelay.config import CallerSettings
-from pcgrelay.dataplane.adapter import Import, OutletsRow, Plane
+from pcgrelay.dataplane.adapter import Import, OutletsRow, Plane, WayRow
 from pcgrelay.model import Priority, ServiceName
+from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import MARKING_NUMBERS
 from pcgrelay.services.outlet_meter import OutletMeter
 from pcgrelay.services.services import Exported
@@ -76,14 +78,14 @@ class Stray:
     def service(self) -> ServiceName:
         return self.exported.settings.service
 
-    def row(self, plane: Plane) -> Import:
-        """Return the row for the core."""
+    def row(self, plane: Plane, now: datetime) -> Import:
+        """Return the row for the core. After the last day of the export nothing of it goes on."""
         settings = self.exported.settings
         deadline_ms = min(settings.connect_timeout_ms, DEADLINE_MOST_MS)
-        ways = (
-            (plane.OUTLET_GATEWAY, 1, (), ()),
-            (plane.OUTLET_DIRECT, deadline_ms, self.exported.target.addresses, self.exported.settings.sources),
-        )
+        way: WayRow = (plane.OUTLET_DIRECT, deadline_ms, self.exported.target.addresses, settings.sources)
+        if has_ended(settings.paper, now):
+            way = (plane.OUTLET_ENDED, deadline_ms, (), ())
+        ways = ((plane.OUTLET_GATEWAY, 1, (), ()), way)
         outlets: OutletsRow = (self.meter.number, True, False, deadline_ms, 0, SLOTS, bytes([TARGET]), ways)
         marking, name = MARKING_NUMBERS[settings.marking], settings.service.service.encode()
         return (self.number, name, marking, int(Priority.NORMAL), plane.IMPORT_DOWN, (), outlets)

@@ -184,7 +184,11 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
     service = settings.service
     allowed = [session for session in edge.sessions if exported.number in edge.tables.granted_to(session)]
     failure = exported.target.failure
-    if node.draining:
+    offer = f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}"
+    if settings.paper is not None and has_ended(settings.paper, node.clock.wall()):
+        verdict = f"New streams are refused: the rule ended {settings.paper.until}."
+        offer = "none, for its rule has ended"
+    elif node.draining:
         verdict = "New streams are refused: this edge drains."
     elif refusal := edge.tables.refusal_of(exported):
         verdict = f"New streams are refused: the data plane does not take the target ({refusal})."
@@ -193,8 +197,6 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         verdict = f"{what}: {failure.detail}."
     elif not exported.target.addresses:
         verdict = "New streams are refused: the name of the target has not been looked up yet."
-    elif settings.paper is not None and has_ended(settings.paper, node.clock.wall()):
-        verdict = f"New streams are refused: the rule ended {settings.paper.until}."
     elif not settings.allow:
         verdict = "New streams are refused: the rule allows nobody."
     else:
@@ -207,7 +209,7 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         marking=shown_marking(node, MARKING_NUMBERS[settings.marking]),
         rule=edge.services.rules[number].text,
         health="failing" if edge.tables.refusal_of(exported) or failure else exported.target.health.value,
-        offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
+        offer=offer,
         sessions=tuple(_session(node, session, session in allowed) for session in edge.sessions),
     )
 

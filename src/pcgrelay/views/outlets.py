@@ -82,7 +82,7 @@ def _away_words(imported: Imported, outlets: ImportOutlets, name: str, away: Awa
 
 
 def _state(away: Away, problem: str) -> str:
-    if away in (Away.REMOVED, Away.RETIRED):
+    if away in (Away.REMOVED, Away.ENDED, Away.RETIRED):
         return away.value
     if away is Away.MARKING:
         return "forbidden"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from pcgrelay.catalogue import exchange
 from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, sign_entry
+from pcgrelay.clock import SetClock
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes
@@ -164,3 +166,19 @@ async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
     await until(lambda: not relay.node.exchange._change_waits)
     # At once, and then once in each interval of the time that it took; a few times for the link itself.
     assert 1 <= looked <= 30 + (met.node.clock.monotonic_ms() - began_ms) // exchange.CHANGED_INTERVAL_MS
+
+
+async def test_an_entry_that_was_signed_after_the_clock_was_set_is_signed_again_soon(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour whose clock is set a moment later has refused the first by its dates."""
+    kent = await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"])
+    told, wall_ms = kent.node.exchange, kent.node.clock.wall().timestamp() * 1_000
+    clock, now_ms = SetClock(kent.node.clock.wall()), kent.node.clock.monotonic_ms()
+    clock._monotonic_ms = now_ms
+    monkeypatch.setattr(told, "_clock", clock)
+    for jump_ms, again_ms in ((0, 1_800_000 // 2), (-86_400_000, exchange.RENEW_JUMPED_MS), (0, 1_800_000 // 2)):
+        wall_ms += jump_ms
+        clock._wall = datetime.fromtimestamp(wall_ms / 1_000, UTC)
+        told.offer([Offer("custody", 1)])
+        assert told._renew_ms - now_ms == again_ms

@@ -15,12 +15,10 @@ from pcgrelay.gateway import approvals as approvals_module
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.approved_start import starting_policy
 from pcgrelay.gateway.node import Node
-from pcgrelay.policy import used as used_module
 from pcgrelay.policy.acts import act_path
-from pcgrelay.policy.change import Act, make_act, make_head, time_shown
+from pcgrelay.policy.change import Act, make_act, make_head
 from pcgrelay.policy.gate import change_path
 from pcgrelay.policy.signatures import ACT_NAMESPACE, HOLD_NAMESPACE, PLAN_NAMESPACE
-from pcgrelay.policy.used import UsedTexts
 from tests.support.approving_node import HUB, MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person
@@ -173,7 +171,7 @@ async def test_a_clock_that_is_set_forward_and_back_makes_no_text_good_again(ken
     kent.write(MET, ESSEX)
     change = kent.plan(*kent.people[1:3]).read_bytes()
     assert (await kent.reload()).ok
-    put_act(kent, "retire", "cjx/custody", 1, 2)
+    put_act(kent, "retire", "cjx/custody", 1, 2, made=now)
     assert await why_not(running.node, "retire", "cjx/custody") == ""
     # A year later other texts are used, and the state is written.
     approvals.clock = SetClock(now + timedelta(days=365))
@@ -197,32 +195,6 @@ async def test_a_clock_that_is_set_forward_and_back_makes_no_text_good_again(ken
     running = await kent.start()
     assert running.lines("policy.unapproved")[-1]["reason"] == "used"
     assert "for once" in await why_not(running.node, "retire", "cjx/custody")
-
-
-async def test_texts_that_are_forgotten_for_want_of_room_are_good_no_more(
-    kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    running = await kent.first()
-    approvals, now = running.node.approvals, SYSTEM_CLOCK.wall()
-    monkeypatch.setattr(used_module, "USED_MOST", 1)
-    approvals.taken = UsedTexts({"aa" * 32: time_shown(now + timedelta(days=1))})
-    kent.write(MET, ESSEX)
-    kent.plan(*kent.people[1:3])
-    answer = await kent.reload()
-    assert not answer.ok
-    assert "wait until some are too old" in answer.reason
-    assert kent.allowed() == (MET,)
-    approvals.clock = SetClock(now + timedelta(days=2))
-    assert (await kent.reload()).ok
-    kept = kent.store.read()
-    assert kept is not None
-    assert kept.pointer.forgotten == time_shown(now + timedelta(days=1))
-    kent.write(MET)
-    assert (await kent.reload()).ok
-    kent.write(MET, HUB)
-    kent.plan(*kent.people[1:3], made=now - timedelta(days=2))
-    approvals.clock = SetClock(now)
-    await kent.refused("used", "nothing is known any more of texts up to")
 
 
 # --- a start -------------------------------------------------------------------------------------------------------

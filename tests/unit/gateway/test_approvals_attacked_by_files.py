@@ -12,11 +12,13 @@ from pcgrelay.errors import ConfigError, RuleProblem
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.approved_start import starting_policy
 from pcgrelay.model import NodeId
+from pcgrelay.policy import used as used_module
 from pcgrelay.policy.acts import act_path
-from pcgrelay.policy.change import Change, make_act, make_head
+from pcgrelay.policy.change import Change, make_act, make_head, time_shown
 from pcgrelay.policy.signatures import ACT_NAMESPACE
+from pcgrelay.policy.used import UsedTexts
 from pcgrelay.state import file
-from tests.support.approving_node import MET, PAPER, ApprovedNode
+from tests.support.approving_node import HUB, MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person
 
@@ -292,6 +294,32 @@ async def test_a_hand_over_between_the_signatures_and_the_taking(kent: ApprovedN
     with pytest.raises(RuleProblem, match="something else"):
         async with running.node.approvals.acting("retire", "two", Actor(1000)):
             raise AssertionError
+
+
+async def test_texts_that_are_forgotten_for_want_of_room_are_good_no_more(
+    kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await kent.first()
+    approvals, now = running.node.approvals, SYSTEM_CLOCK.wall()
+    monkeypatch.setattr(used_module, "USED_MOST", 1)
+    approvals.taken = UsedTexts({"aa" * 32: time_shown(now + timedelta(days=1))})
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    answer = await kent.reload()
+    assert not answer.ok
+    assert "wait until some are too old" in answer.reason
+    assert kent.allowed() == (MET,)
+    approvals.clock = SetClock(now + timedelta(days=2))
+    assert (await kent.reload()).ok
+    kept = kent.store.read()
+    assert kept is not None
+    assert kept.pointer.forgotten == time_shown(now + timedelta(days=1))
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    kent.write(MET, HUB)
+    kent.plan(*kent.people[1:3], made=now - timedelta(days=2))
+    approvals.clock = SetClock(now)
+    await kent.refused("used", "nothing is known any more of texts up to")
 
 
 def put(kent: ApprovedNode, text: str, made: datetime | None = None) -> Path:

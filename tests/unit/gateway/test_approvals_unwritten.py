@@ -43,7 +43,7 @@ async def test_what_narrows_is_in_force_though_it_cannot_be_kept(
         # What is told to who plans is what holds, and before it stands what is on the disk.
         assert approvals.kept is not None
         assert approvals.kept.pointer.digest == approvals.digest != first
-        before = approvals.before()
+        before = approvals.before
         assert before is not None
         assert before.pointer.digest == first
         # What widens is refused, for nobody could say after a restart who allowed it.

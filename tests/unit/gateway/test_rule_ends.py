@@ -294,6 +294,7 @@ async def test_rules_are_gone_through_when_one_changes_and_not_each_second(monke
     # Another configuration.
     stage.local.written = config.parse(written(approved()), PATH)
     assert looks(OVER)
+    # What returned when the clock was set back was to be opened again.
     stage.ends.stop()
     await asyncio.sleep(0)
 

@@ -18,7 +18,7 @@ from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 READY, DRAIN, UNRESOLVED = 0, 1, 2
 DOWN, LIVE = 0, 2
-CLOSED = (0, 3)
+CLOSED = (0, 3, 4)
 
 
 def export(number: int, host: str = "10.0.0.1", marking: int = 1, state: int = READY, name: str = "") -> Export:
@@ -34,7 +34,7 @@ class Core:
 
     EXPORT_UNRESOLVED = UNRESOLVED
     IMPORT_DOWN = DOWN
-    OUTLET_NONE, OUTLET_FORBIDDEN = CLOSED
+    OUTLET_NONE, OUTLET_FORBIDDEN, OUTLET_ENDED = CLOSED
 
     def __init__(self) -> None:
         self.wanted = Tables([export(0)])

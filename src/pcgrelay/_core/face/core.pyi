@@ -61,6 +61,7 @@ OUTLET_NONE: Final[int]  # was removed: nothing goes there any more, and what is
 OUTLET_GATEWAY: Final[int]
 OUTLET_DIRECT: Final[int]  # plain TCP to an address of another network
 OUTLET_FORBIDDEN: Final[int]  # below the marking of the service: what is open there ends
+OUTLET_ENDED: Final[int]  # its rule has ended, and so does what is open there
 
 EXPORT_READY: Final[int]
 EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)

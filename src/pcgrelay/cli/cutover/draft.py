@@ -75,7 +75,7 @@ def surroundings_of(answer: OutletAnswer, new: str, now: datetime) -> Surroundin
     ends = {
         outlet.name: date.fromisoformat(outlet.supported_until) if outlet.supported_until else None
         for outlet in answer.outlets
-        if outlet.state != "removed"
+        if outlet.state not in ("removed", "ended")
     }
     return Surroundings(now, ends, has_session=states.get(new, "ready") in ("ready", "failing"))
 
