@@ -19,6 +19,7 @@ from pcgrelay.audit.keys import PublicKeys
 from pcgrelay.audit.lines import number_is
 from pcgrelay.audit.note import verify_note
 from pcgrelay.audit.segments import Line, Segment, read_lines, segment_with, segments_of
+from pcgrelay.audit.tile_sync import SYNCED
 from pcgrelay.audit.tiles import TILE_WIDTH, TileWriter
 from pcgrelay.audit.tree import leaf_hash
 from pcgrelay.errors import PcgrelayError, ProofProblem
@@ -119,10 +120,10 @@ def tiles_of(folder: Path, found: Found, mark: int, disk: Disk) -> tuple[TileWri
     root = b"" if found.head is None else found.head.checkpoint.root
     segments = segments_of(folder)
     first = segments[0].first if segments else 0  # the hashes of records before it stand in tiles alone
-    mark = min(mark, signed // TILE_WIDTH * TILE_WIDTH)
+    mark = _lowered(folder, mark, signed // TILE_WIDTH * TILE_WIDTH, disk)
     writer = _grown(folder, max(mark, first), signed, root, disk)
     if writer is None:
-        mark = 0
+        mark = _lowered(folder, mark, 0, disk)
         writer = _grown(folder, first, signed, root, disk)
     if writer is None:
         raise ProofProblem(
@@ -132,6 +133,13 @@ def tiles_of(folder: Path, found: Found, mark: int, disk: Disk) -> tuple[TileWri
     _grow(writer, folder, found.size)
     writer.trim()
     return writer, mark
+
+
+def _lowered(folder: Path, mark: int, to: int, disk: Disk) -> int:
+    """The mark, at most as high as that; on the disk first, for what is made again may be lost once more."""
+    if to < mark:
+        disk.replace(folder / SYNCED, b"%d\n" % to)
+    return min(mark, to)
 
 
 def _grown(folder: Path, start: int, signed: int, root: bytes, disk: Disk) -> TileWriter | None:
