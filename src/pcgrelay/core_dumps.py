@@ -20,9 +20,9 @@ def switch_off() -> None:
     docs/decisions/0018-no-core-dumps.md. A sandbox that forbids this only takes a precaution away: the control K9 of
     `pcgrelay assure` shows what became of it.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    least = NO_DUMP_BYTES if hard == resource.RLIM_INFINITY else min(NO_DUMP_BYTES, hard)
     with suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        least = NO_DUMP_BYTES if hard == resource.RLIM_INFINITY else min(NO_DUMP_BYTES, hard)
         resource.setrlimit(resource.RLIMIT_CORE, (least, least))
     with suppress(OSError), open(FILTER, "w", encoding="ascii") as file:
         file.write(NO_MEMORY)

@@ -130,6 +130,7 @@ def test_a_proof_that_was_changed_does_not_hold(tmp_path: Path, pack: Path, invo
         answer = invoke("assure", "verify", pack, "--policy", policy)
         assert answer.code == 8, at
         assert "The seal does not hold" in answer.err
+        assert "as they were" not in answer.out
 
 
 def test_whether_a_log_was_ever_witnessed(tmp_path: Path) -> None:

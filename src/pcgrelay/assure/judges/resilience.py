@@ -9,6 +9,7 @@ from pcgrelay.assure.judgement import Judgement, failed, judge_all, listed, pass
 from pcgrelay.assure.parameters import Parameters
 from pcgrelay.assure.rule_facts import Backup, DrillFact, Drills, LinkLoss, LinkLosses, ServiceWays, WayFact, Ways
 from pcgrelay.drills.record import BACKUP, PASSED
+from pcgrelay.output import counted
 
 DIGITS = 12
 
@@ -17,7 +18,7 @@ def ways_are_apart(facts: Ways, parameters: Parameters) -> Judgement:
     """R1: of each critical import two ways share no relay and no bearer."""
     expected = "each critical import has two ways that share no relay and no bearer"
     wrong = [_why_together(each) for each in facts.services if not _are_apart(each)]
-    return judge_all(wrong, f"{len(facts.services)} critical imports, each with two", expected)
+    return judge_all(wrong, f"{counted(len(facts.services), 'critical import')}, each with two", expected)
 
 
 def _are_apart(each: ServiceWays) -> bool:

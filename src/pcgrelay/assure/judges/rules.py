@@ -19,6 +19,7 @@ from pcgrelay.assure.rule_facts import (
     SignerFacts,
     Transit,
 )
+from pcgrelay.output import counted
 from pcgrelay.policy.clearances import LOWEST, NAMES
 
 DIGITS = 12  # of a digest, for people
@@ -57,7 +58,7 @@ def changes_are_signed(facts: Changes, parameters: Parameters) -> Judgement:
     wrong = [fault for each in facts.changes[: parameters.rules.changes] for fault in _change_faults(each, needs)]
     told = f", {facts.only_log} by the keys that the log names" if facts.only_log else ""
     again = f"{len(facts.changes) - facts.only_log} verified again by ssh-keygen{told}"
-    return judge_all(wrong, f"{len(facts.changes)} changes, each with {needs} or more: {again}", expected)
+    return judge_all(wrong, f"{counted(len(facts.changes), 'change')}, each with {needs} or more: {again}", expected)
 
 
 def _change_faults(each: ChangeFact, needs: int) -> Iterator[str]:

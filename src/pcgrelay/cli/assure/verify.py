@@ -63,10 +63,14 @@ def verify(folder: Path, policy: Path | None, signers: Path | None, as_json: boo
         say(f"pcgrelay: {folder}: {each}.", err=True)
     if results is not None:
         what = f"All {counted(len(sums), 'file')} are as they were"
-        if seal is None:
+        if seal is None and policy is not None:
+            # Who changes a pack makes its list anew.
+            say(f"{counted(len(sums), 'file')} agree with the pack's own list, which proves nothing without the seal.")
+            say(f"pcgrelay: {folder}: {unsealed}", err=True)
+        elif seal is None:
             when = f"{results.started:%Y-%m-%dT%H:%M:%SZ}"
             say(f"{what} written at {when} by {results.node}.")
-            say(unsealed, err=policy is not None)
+            say(unsealed)
         else:
             by = f"; witnessed by {len(seal.witnesses)}" if seal.witnesses else "; no witness that you trust has signed"
             say(f"{what} sealed on {seal.ts} by {short_name(seal.origin)}{by}.")
