@@ -8,6 +8,7 @@ tables from one edge to the other, whatever the control plane believes.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +52,7 @@ class End:
         self.bearer = bearer
         self.peer, self.peer_role = far, far_role
         self.other: End
+        self.coming: deque[Message] = deque()  # on the wire
         self.is_up = True
         self.lanes, self.cap = 1, 16 * MIB
         self.draining = self.replaced = False
@@ -64,9 +66,12 @@ class End:
     def send(self, message: Message) -> None:
         message = self.node.spoken(message)
         if self.is_up:
-            asyncio.get_running_loop().call_later(TRIP_S, self.other.deliver, message)
+            self.other.coming.append(message)
+            asyncio.get_running_loop().call_later(TRIP_S, self.other.deliver)
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self) -> None:
+        """Receive the next message: timers of one moment come in any order, and what is on a wire does not."""
+        message = self.coming.popleft()
         if self.is_up:
             self.node.receive(self, message)
 

@@ -9,6 +9,7 @@ what is sent then is what holds then.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from pcgrelay.catalogue.entries import Catalogue, ReceivedEntry, passed_on
 from pcgrelay.clock import Clock
@@ -125,24 +126,26 @@ class CataloguePropagation:
         return passed_on(best, link.number, link.peer, config.node.id)
 
     def _best(self, edge: NodeId, to: Link, is_usable: Callable[[int], bool]) -> tuple[int, ReceivedEntry] | None:
-        """Return the way that a neighbour is told of: one that may carry all that the edge offers, if there is one.
+        """Return the way that a neighbour is told of: one that may carry as much as possible of what the edge offers.
 
         Neighbours judge by what is announced, so a shorter way that only a part of it may take would hide the other.
         So would one that leads back through the neighbour, which may not be cleared to go the rest of it.
         """
         clearances, newest, ways = self._local.clearances, self._catalogue.newest(edge), self._catalogue.ways(edge)
-        marking = max((offer.marking for offer in newest.offers), default=LOWEST) if newest else LOWEST
 
         def usable(number: int) -> bool:
             return is_usable(number) and clearances.may_transit(to.bearer, self._links[number].bearer)
 
-        def is_cleared(number: int) -> bool:
+        def is_cleared(number: int, marking: int) -> bool:
             path = ways[number].path
             leads_back = number == to.number or to.peer.uri in path
             return usable(number) and not leads_back and clearances.clears(marking, self._links[number].bearer, path)
 
-        if marking > LOWEST and clearances != OPEN and (best := self._catalogue.best(edge, is_cleared)):
-            return best
+        markings = {offer.marking for offer in newest.offers} if newest else set()
+        if clearances != OPEN and markings - {LOWEST}:
+            for marking in sorted(markings | {LOWEST}, reverse=True):
+                if best := self._catalogue.best(edge, partial(is_cleared, marking=marking)):
+                    return best
         return self._catalogue.best(edge, usable)
 
     def _is_controlled(self, number: int) -> bool:

@@ -82,6 +82,10 @@ Environment:
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+# Commands that are a node themselves, and print no facts.
+BARE = ("run", "upgrade")
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -99,8 +103,8 @@ class LazyGroup(click.Group):
         module, _, name = self._lazy[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
-        # Here, since it depends on what options the command has; and only then: it loads what draws tables.
-        if not any(parameter.name == "as_json" for parameter in command.params):
+        # Here, since it depends on what options the command has; and not for a node: it loads what draws tables.
+        if cmd_name in BARE:
             return command
         return importlib.import_module("pcgrelay.cli.marking").with_marking(command)  # type: ignore[no-any-return]
 

@@ -210,3 +210,14 @@ def test_a_neighbour_is_told_of_what_may_be_forwarded_to_it(two_ways: Told) -> N
     two_ways.catalogue.withdraw(1, KENT)
     two_ways.propagation.changed(KENT)
     assert [type(message) for message in two_ways.links[2].take()] == [Withdraw]
+
+
+def test_a_service_that_nothing_is_cleared_for_does_not_hide_the_ways_of_another(two_ways: Told) -> None:
+    """Its way for the lower marking is told to whoever is on the shorter one, which leads back there."""
+    two_ways.catalogue.withdraw(1, KENT)
+    offers = (Offer("custody", SENSITIVE), Offer("secrets", SENSITIVE + 1))
+    for number, path in ((3, (OTHER.uri,)), (4, (STRANGER.uri, OTHER.uri[:-1] + "3"))):
+        two_ways.catalogue.put(number, ReceivedEntry(SignedEntry(b"2", b"", ()), KENT, 2, 1 << 60, offers, path))
+    two_ways.local.clearances = Clearances(bearers={"internet": SENSITIVE})
+    two_ways.propagation.tell_all(KENT)
+    assert paths_told(two_ways, 3) == [(STRANGER.uri, OTHER.uri[:-1] + "3")]

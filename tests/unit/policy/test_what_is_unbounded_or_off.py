@@ -68,7 +68,7 @@ OTHERS = {
     "refuses and allows nothing": (
         "export.probe_send", "export.probe_expect", "direct.probe_send", "direct.probe_expect", "import.srv",
     ),
-    "judged as its table": ("policy.paper", "assure.probe"),
+    "judged as its table": ("policy.paper", "assure.probe", "assure.revoked"),
     "none is a part of another key": ("policy.half_open_per_source", "metrics.allow", "page.allow"),
     "of unix sockets, with a test of its own": ("import.mode", "import.group"),
     "judged by pairs": ("policy.transit",),
