@@ -116,7 +116,8 @@ def test_a_node_that_dies_meanwhile_deals_as_before_when_it_starts(realm: Realm)
         until(lambda: realm.shares()["cjx"] == 100.0, 5)
         realm.met.kill()
     realm.met.start()
-    until(lambda: realm.met.service("named").state == "ready", 15)
+    # Not before it has a session: until then connections are led on to the old network.
+    until(lambda: [route.state for route in realm.met.service("named").routes] == ["ready"], 15)
     assert realm.shares() == {"gateway": 100.0, "cjx": 0.0}
     (record,) = realm.listed()["records"]
     assert (record["kind"], record["result"]) == ("backup", "broken")

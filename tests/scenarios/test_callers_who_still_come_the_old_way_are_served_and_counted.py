@@ -191,14 +191,13 @@ def test_a_drain_shuts_the_old_address_too(border: Border) -> None:
 
 def both_talk(border: Border) -> list[socket.socket]:
     """Two callers of the Met that are served; none, if one of them is refused."""
-    with ExitStack() as stack:
+    with ExitStack() as stack, suppress(ConnectionResetError):
         made = [stack.enter_context(border.call(OF_MET)) for _ in range(2)]
-        with suppress(ConnectionResetError):
-            for connection in made:
-                connection.sendall(b"x")
-                assert receive(connection, 1) == b"x"
-            stack.pop_all()
-            return made
+        for connection in made:
+            connection.sendall(b"x")
+            assert receive(connection, 1) == b"x"
+        stack.pop_all()
+        return made
     return []
 
 

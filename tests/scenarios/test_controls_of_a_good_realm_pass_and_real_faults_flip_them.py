@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ PAPER = {
     "owner": "j.smith@kent.police.example",
     "reason": "Joint operation",
     "change": "CR-1",
-    "until": date(2030, 3, 31),
+    "until": datetime.now(UTC).date() + timedelta(days=300),
 }
 BEARERS = [{"name": name, "marking": "OFFICIAL-SENSITIVE"} for name in ("psn", "internet")]
 DRILL = DrillRecord(
