@@ -177,19 +177,24 @@ def test_a_gateway_without_a_route_is_away(across: Across) -> None:
     assert len(wanted) == 1
 
 
+def asked_while(outlets: Outlets, state: int) -> list[bytes]:
+    """Ask while the gateway is waited for, which is in that state then; return the answer."""
+    outlets.state = native.IMPORT_PENDING
+    outlets.publish(wait_ms=5_000)
+    answers: list[bytes] = []
+    asking = threading.Thread(target=lambda: answers.append(asks(outlets.address)))
+    asking.start()
+    outlets.near.wait_kind(native.EVENT_IMPORT_WANTED)
+    outlets.state = state
+    outlets.publish(wait_ms=5_000)
+    asking.join(20)
+    return answers
+
+
 def test_a_gateway_that_comes_in_time_is_waited_for(across: Across) -> None:
     with server(says(b"far ")) as far, server(says(b"old ")) as old:
         outlets = Outlets(across, far, old)
-        outlets.state = native.IMPORT_PENDING
-        outlets.publish(wait_ms=5_000)
-        answers: list[bytes] = []
-        asking = threading.Thread(target=lambda: answers.append(asks(outlets.address)))
-        asking.start()
-        outlets.near.wait_kind(native.EVENT_IMPORT_WANTED)
-        outlets.state = native.IMPORT_LIVE
-        outlets.publish(wait_ms=5_000)
-        asking.join(20)
-    assert answers == [b"far hello"]
+        assert asked_while(outlets, native.IMPORT_LIVE) == [b"far hello"]
 
 
 def test_where_all_fail_the_first_cause_is_told(across: Across) -> None:
@@ -215,16 +220,7 @@ def test_nowhere_to_go(across: Across, state: int, cause: str) -> None:
 def test_a_gateway_that_is_waited_for_and_is_not_cleared_is_led_on(across: Across) -> None:
     with server(says(b"old ")) as old:
         outlets = Outlets(across, ("127.0.0.1", free_port()), old)
-        outlets.state = native.IMPORT_PENDING
-        outlets.publish(wait_ms=5_000)
-        answers: list[bytes] = []
-        asking = threading.Thread(target=lambda: answers.append(asks(outlets.address)))
-        asking.start()
-        outlets.near.wait_kind(native.EVENT_IMPORT_WANTED)
-        outlets.state = native.IMPORT_UNCLEARED
-        outlets.publish(wait_ms=5_000)
-        asking.join(20)
-    assert answers == [b"old hello"]
+        assert asked_while(outlets, native.IMPORT_UNCLEARED) == [b"old hello"]
     assert outlets.failures() == [(GATEWAY, "away", "marking")]
 
 

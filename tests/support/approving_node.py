@@ -23,6 +23,8 @@ from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
 from tests.support.ports import free_port
 from tests.support.signing import Person, listed, make_people
 
+ESSEX = "essex.police.example"  # an organisation that no first policy allows
+
 UNTIL = (SYSTEM_CLOCK.wall() + timedelta(days=100)).date()
 PAPER: dict[str, Any] = {
     "owner": "j.smith@kent.police.example",
@@ -123,6 +125,11 @@ class ApprovedNode:
         self.plan(*self.people[1:3])
         return await self.start()
 
+    async def widened(self) -> None:
+        """Have a first policy approved, and Essex allowed by the file alone."""
+        await self.first()
+        self.write(MET, ESSEX)
+
     async def reload(self, uid: int | None = 1000, change: Path | None = None) -> ReloadAnswer:
         assert self.running is not None
         node = self.running.node
@@ -150,4 +157,4 @@ class ApprovedNode:
         return self.running.node.config.exports[0].allow
 
 
-__all__ = ["HUB", "KENT", "MET", "PAPER", "ApprovedNode"]
+__all__ = ["ESSEX", "HUB", "KENT", "MET", "PAPER", "ApprovedNode"]

@@ -15,11 +15,9 @@ from pcgrelay.policy.change import Change, make_head
 from pcgrelay.policy.gate import change_path
 from pcgrelay.policy.signatures import PLAN_NAMESPACE
 from pcgrelay.policy.signed_text import Line
-from tests.support.approving_node import HUB, MET, ApprovedNode
+from tests.support.approving_node import ESSEX, HUB, MET, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person, revoke
-
-ESSEX = "essex.police.example"
 
 
 @pytest.fixture
@@ -27,14 +25,8 @@ def kent(nodes: Nodes) -> ApprovedNode:
     return ApprovedNode(nodes)
 
 
-async def widened(kent: ApprovedNode) -> ApprovedNode:
-    await kent.first()
-    kent.write(MET, ESSEX)
-    return kent
-
-
 async def test_a_signature_over_another_text(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(kent.people[1])
     other = kent.nodes.folder / "other"
     other.write_bytes(where.read_bytes() + b"\n")
@@ -43,7 +35,7 @@ async def test_a_signature_over_another_text(kent: ApprovedNode) -> None:
 
 
 async def test_a_signature_for_another_purpose(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(kent.people[1])
     kent.people[2].put(where, PLAN_NAMESPACE)
     await kent.refused("signatures", "another namespace")
@@ -63,7 +55,7 @@ async def test_a_signer_whose_time_is_over(kent: ApprovedNode) -> None:
 
 
 async def test_a_signer_who_is_added_in_the_same_change(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     mallory = make_person(kent.nodes.folder, "mallory@kent.police.example")
     kent.signers.write_text(kent.signers.read_text() + mallory.line())
     kent.plan(kent.people[1], mallory)
@@ -79,13 +71,13 @@ async def test_one_key_under_two_names(kent: ApprovedNode) -> None:
 
 
 async def test_who_proposes_does_not_sign(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(kent.people[0], kent.people[1])
     await kent.refused("signatures", "of others than j.smith; has 1 (a.jones)")
 
 
 async def test_a_change_is_not_taken_twice(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(*kent.people[1:3])
     assert (await kent.reload()).ok
     kent.write(MET)
@@ -99,7 +91,7 @@ async def test_a_change_is_not_taken_twice(kent: ApprovedNode) -> None:
 
 
 async def test_a_change_that_begins_elsewhere(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     change = kent.text()
     kent.plan(*kent.people[1:3], text=Change(change.head, "00" * 32, change.after, change.lines).render())
     await kent.refused("before")
@@ -119,7 +111,7 @@ async def test_two_changes_that_cross(kent: ApprovedNode) -> None:
 
 
 async def test_a_change_of_another_node(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     change = kent.text()
     node = NodeId(realm="police.example", organisation="kent.police.example", name="kent-2")
     head = make_head(node, kent.people[0].address, SYSTEM_CLOCK.wall(), "CR-1", "why")
@@ -128,13 +120,13 @@ async def test_a_change_of_another_node(kent: ApprovedNode) -> None:
 
 
 async def test_a_date_that_has_passed(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3], made=SYSTEM_CLOCK.wall() - timedelta(days=3))
     await kent.refused("date")
 
 
 async def test_a_text_from_the_future(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3], made=SYSTEM_CLOCK.wall() + timedelta(hours=1))
     await kent.refused("early")
 
@@ -152,7 +144,7 @@ async def test_a_text_from_the_future(kent: ApprovedNode) -> None:
     ],
 )
 async def test_a_text_that_reads_alike(kent: ApprovedNode, name: str, spoil: object) -> None:
-    await widened(kent)
+    await kent.widened()
     assert callable(spoil)
     text = spoil(kent.text().render())
     kent.plan(*kent.people[1:3], text=text)
@@ -166,7 +158,7 @@ async def test_a_text_that_reads_alike(kent: ApprovedNode, name: str, spoil: obj
 
 async def test_a_key_that_was_revoked(kent: ApprovedNode) -> None:
     revoked = kent.nodes.folder / "krl"
-    await widened(kent)
+    await kent.widened()
     revoke(revoked, kent.people[2])
     kent.approvals["revoked"] = str(revoked)
     # The very change that revokes it is not signed by it either.
@@ -185,7 +177,7 @@ async def test_a_key_that_was_revoked(kent: ApprovedNode) -> None:
 
 
 async def test_a_huge_signature_and_a_link(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(kent.people[1])
     link = where.with_name(f"{where.name}.x@y.example.sig")
     link.symlink_to(where.with_name(f"{where.name}.{kent.people[1].address}.sig"))
@@ -207,14 +199,14 @@ async def test_a_huge_signature_and_a_link(kent: ApprovedNode) -> None:
 
 
 async def test_an_edit_after_signing(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3])
     kent.write(MET, ESSEX, HUB)
     await kent.refused("after", "edited since")
 
 
 async def test_a_text_that_hides_what_it_widens(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     change = kent.text()
     hidden = (Line("NEUTRAL", "log.level debug"),)
     kent.plan(*kent.people[1:3], text=Change(change.head, change.before, change.after, hidden).render())
@@ -249,7 +241,7 @@ async def test_another_state_folder(kent: ApprovedNode) -> None:
 
 
 async def test_a_signature_under_the_name_of_another(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(kent.people[1])
     copied = where.with_name(f"{where.name}.{kent.people[1].address}.sig").read_bytes()
     where.with_name(f"{where.name}.{kent.people[2].address}.sig").write_bytes(copied)
@@ -257,7 +249,7 @@ async def test_a_signature_under_the_name_of_another(kent: ApprovedNode) -> None
 
 
 async def test_without_the_tool_nothing_widens(kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3])
     monkeypatch.setattr(signatures, "SSH_KEYGEN", "/nonexistent/ssh-keygen")
     answer = await kent.reload()

@@ -18,22 +18,14 @@ from pcgrelay.policy.change import Change, make_act, make_head, time_shown
 from pcgrelay.policy.signatures import ACT_NAMESPACE
 from pcgrelay.policy.used import UsedTexts
 from pcgrelay.state import file
-from tests.support.approving_node import HUB, MET, PAPER, ApprovedNode
+from tests.support.approving_node import ESSEX, HUB, MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person
-
-ESSEX = "essex.police.example"
 
 
 @pytest.fixture
 def kent(nodes: Nodes) -> ApprovedNode:
     return ApprovedNode(nodes)
-
-
-async def widened(kent: ApprovedNode) -> ApprovedNode:
-    await kent.first()
-    kent.write(MET, ESSEX)
-    return kent
 
 
 async def unread(kent: ApprovedNode, words: str) -> None:
@@ -70,7 +62,7 @@ async def test_a_list_of_signers_that_is_a_link_is_judged_by_what_it_leads_to(ke
 
 
 async def test_line_ends_of_another_system(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3])
     good = kent.signers.read_bytes()
     kent.signers.write_bytes(good.replace(b"\n", b"\r\n"))
@@ -82,7 +74,7 @@ async def test_line_ends_of_another_system(kent: ApprovedNode) -> None:
 
 
 async def test_a_node_of_that_name_in_another_realm(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     change = kent.text()
     twin = NodeId(realm="other.example", organisation="kent.police.example", name="kent-1")
     head = make_head(twin, kent.people[0].address, SYSTEM_CLOCK.wall(), "CR-1", "why")
@@ -91,7 +83,7 @@ async def test_a_node_of_that_name_in_another_realm(kent: ApprovedNode) -> None:
 
 
 async def test_a_key_or_a_table_that_stands_twice(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3])
     text = kent.path.read_text()
     for more in ("[approvals]\nneeds = 1\n", "needs = 1\n", '[policy]\nmembers = ["*"]\n'):
@@ -102,7 +94,7 @@ async def test_a_key_or_a_table_that_stands_twice(kent: ApprovedNode) -> None:
 
 
 async def test_a_principal_in_other_letters(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     where = kent.plan(kent.people[1])
     upper = where.with_name(f"{where.name}.B.Khan@kent.police.example.sig")
     upper.write_bytes(kent.people[2].sign(where.read_bytes()))
@@ -166,7 +158,7 @@ async def test_reloads_between_the_first_signature_and_the_second(kent: Approved
 
 
 async def test_files_without_end(kent: ApprovedNode) -> None:
-    await widened(kent)
+    await kent.widened()
     kent.plan(*kent.people[1:3])
     good, text = kent.signers.read_bytes(), kent.path.read_bytes()
     for path, size in ((kent.signers, 1 << 17), (kent.path, 1 << 24), (kent.nodes.pki.trust, 1 << 21)):

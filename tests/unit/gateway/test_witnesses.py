@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,24 +9,20 @@ from typing import Any
 
 import pytest
 
-from pcgrelay import config
 from pcgrelay.admin.condition import troubles
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.history import read_newest
 from pcgrelay.audit.note import verify_note
 from pcgrelay.audit.restarting import Restart
-from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway import witnesses
 from pcgrelay.gateway.witness_files import WitnessFiles
 from pcgrelay.log.events import NodeDrainUndone
-from pcgrelay.log.writer import Log
 from pcgrelay.messages import Witness
-from pcgrelay.state.folder import StateFolder
 from pcgrelay.views.status import node_status
-from tests.support import fake_core
 from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
+from tests.support.witnessed_nodes import flush, start, stop, witnessed
 from tests.support.written_logs import Endorser, records_of
 
 
@@ -40,26 +35,6 @@ async def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await made.stop()
 
 
-async def start(nodes: Nodes, organisation: str, name: str, *, audited: bool = True, **tables: Any) -> Running:
-    """A node with an audit log."""
-    state = nodes.folder / f"state-{name}"
-    state.mkdir(mode=0o700, exist_ok=True)
-    more: dict[str, Any] = {"audit": {"keep_days": 400}} if audited else {}
-    path = nodes.write(organisation, name, node_table={"state": str(state)}, **more, **tables)
-    node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
-    node.state = StateFolder.take(state)
-    running = Running(node, sink)
-    nodes.running.append(running)
-    await node.start()
-    return running
-
-
-async def stop(running: Running) -> None:
-    await running.node.stop()
-    assert running.node.state is not None
-    running.node.state.close()
-
-
 async def pair(nodes: Nodes, port: int, **tables: Any) -> tuple[Running, Running]:
     relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
     kent = await start(nodes, KENT, "kent-1", links=[dial(1, port)], **tables)
@@ -70,21 +45,8 @@ def folder(nodes: Nodes, name: str) -> Path:
     return nodes.folder / f"state-{name}" / "audit"
 
 
-async def flush(running: Running) -> int:
-    """Sign what is there; return how many records that are."""
-    await running.node.audit.flush()
-    figures = running.node.audit.figures
-    assert figures is not None
-    return figures.signed
-
-
 def read(file: str) -> str:
     return Path(file).read_text(encoding="utf-8")
-
-
-def witnessed(running: Running) -> int:
-    """How many records a witness last signed."""
-    return max((each.cosigned_size for each in running.node.witnesses.asked.values()), default=0)
 
 
 async def test_neighbours_sign_each_others_heads(nodes: Nodes) -> None:

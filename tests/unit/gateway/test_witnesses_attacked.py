@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,25 +11,21 @@ from typing import Any, cast
 
 import pytest
 
-from pcgrelay import config
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.keys import LogKeys
 from pcgrelay.audit.note import sign_note
 from pcgrelay.audit.witnessing import Known, parse_request, request_body
-from pcgrelay.daemon.run import make_node
 from pcgrelay.errors import RunError
 from pcgrelay.gateway import witness_files, witnesses
 from pcgrelay.gateway.witness_files import WitnessFiles
 from pcgrelay.identity.handshake import WITNESS
 from pcgrelay.link.link import Link
-from pcgrelay.log.writer import Log
 from pcgrelay.messages import Witness, WitnessKind
 from pcgrelay.model import NodeId
-from pcgrelay.state.folder import StateFolder
-from tests.support import fake_core
 from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
+from tests.support.witnessed_nodes import flush, start
 
 REFUSED, COSIGNED, REQUEST = WitnessKind.REFUSED, WitnessKind.COSIGNED, WitnessKind.REQUEST
 
@@ -61,17 +56,10 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
     await made.stop()
 
 
-async def start(nodes: Nodes, organisation: str, name: str, **tables: Any) -> Running:
-    """A node with an audit log that is open."""
-    state = nodes.folder / f"state-{name}"
-    state.mkdir(mode=0o700)
-    path = nodes.write(organisation, name, node_table={"state": str(state)}, audit={"keep_days": 400}, **tables)
-    node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
-    node.state = StateFolder.take(state)
-    running = Running(node, sink)
-    nodes.running.append(running)
-    await node.start()
-    await node.audit.flush()
+async def opened(nodes: Nodes, organisation: str, name: str, **tables: Any) -> Running:
+    """A node whose audit log is open."""
+    running = await start(nodes, organisation, name, **tables)
+    await flush(running)
     return running
 
 
@@ -90,8 +78,8 @@ def request(running: Running, root: bytes) -> Witness:
 
 
 async def test_a_fork_on_two_links_at_once_is_signed_on_one_at_most(nodes: Nodes) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     peer = kent.node.config.node.id
     links = [FakeLink(number, peer) for number in (9_001, 9_002, 9_003)]
     for link in links:
@@ -107,7 +95,7 @@ async def test_a_fork_on_two_links_at_once_is_signed_on_one_at_most(nodes: Nodes
 
 
 async def test_a_witness_that_names_two_sizes_in_turn_is_asked_once_more_alone(nodes: Nodes) -> None:
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     asker = kent.node.witnesses
     link = FakeLink(9_001, NodeId("police.example", HUB, "relay-1"))
     asker.look([link.link])
@@ -120,8 +108,8 @@ async def test_a_witness_that_names_two_sizes_in_turn_is_asked_once_more_alone(n
 
 
 async def test_keys_without_end_are_verified_a_few_times_alone(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     verified = []
     read = witnesses.read_keys_record
     monkeypatch.setattr(witnesses, "read_keys_record", lambda record: (verified.append(record), read(record))[1])
@@ -144,7 +132,7 @@ async def test_nodes_that_come_and_go_are_not_remembered_without_end(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(witnesses, "NEIGHBOURS_MOST", 3)
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     asker = kent.node.witnesses
     for number in range(20):
         link = FakeLink(number, NodeId("police.example", "met.police.example", f"met-{number}"))
@@ -183,8 +171,8 @@ def test_what_was_signed_last_is_not_replaced_by_what_was_signed_before(tmp_path
 
 
 async def test_a_witness_that_signs_in_the_future_is_not_believed_for_years(nodes: Nodes) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     asker, witness = kent.node.witnesses, keys_of(relay)
     link = FakeLink(9_001, relay.node.config.node.id)
     asker.look([link.link])
@@ -198,8 +186,8 @@ async def test_a_witness_that_signs_in_the_future_is_not_believed_for_years(node
 
 
 async def test_an_empty_tree_with_another_root_is_refused_and_no_conflict(nodes: Nodes) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     keys = keys_of(kent)
     for number, (size, proof) in enumerate(((0, ()), (1, (bytes(32),)))):
         link = FakeLink(number, kent.node.config.node.id)
@@ -216,8 +204,8 @@ async def test_nodes_of_one_organisation_without_end_fill_no_log_with_their_keys
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(witnesses, "KEYS_AT_ONCE", 2)
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     asker, of_relay, witness = kent.node.witnesses, relay.node.config.node.id, keys_of(relay)
     told = relay.node.audit.told_keys(witness)
 
@@ -248,7 +236,7 @@ async def test_nodes_of_one_organisation_without_end_fill_no_log_with_their_keys
 
 async def test_one_organisation_is_forgotten_before_another_is(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(witnesses, "NEIGHBOURS_MOST", 6)
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     asker = kent.node.witnesses
     essex = FakeLink(100, NodeId("police.example", "essex.police.example", "essex-1"))
     asker.look([essex.link])
@@ -262,7 +250,7 @@ async def test_one_organisation_is_forgotten_before_another_is(nodes: Nodes, mon
 async def test_requests_of_one_organisation_leave_threads_for_the_others(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
     witness = relay.node.witnesses
     gate, at_once, most = threading.Event(), [], []
 
@@ -298,8 +286,8 @@ async def test_requests_of_one_organisation_leave_threads_for_the_others(
 async def test_what_is_being_written_is_finished_before_another_process_has_the_folder(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    relay = await opened(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await opened(nodes, KENT, "kent-1", links=[dial(1, free_port())])
     begun, gate, write = threading.Event(), threading.Event(), WitnessFiles.write
 
     def slow(self: WitnessFiles, peer: NodeId, known: Known) -> None:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pcgrelay import config
 from pcgrelay.admin.audit_line import audit_line
 from pcgrelay.admin.condition import troubles
 from pcgrelay.audit.history import read_newest
 from pcgrelay.audit.note import NoteVerifier
 from pcgrelay.audit.restarting import Restart
-from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway import witnesses
 from pcgrelay.identity import handshake
 from pcgrelay.link.link import Link
-from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, Witness
-from pcgrelay.state.folder import StateFolder
 from pcgrelay.views.status import node_status
-from tests.support import fake_core
 from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
+from tests.support.witnessed_nodes import flush, start, stop, witnessed
 
 STALE_MS = 300
 DAY_OLD = "No neighbour has witnessed the audit log for a day."
@@ -41,40 +35,8 @@ async def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await made.stop()
 
 
-async def start(nodes: Nodes, organisation: str, name: str, **tables: Any) -> Running:
-    """A node with an audit log."""
-    state = nodes.folder / f"state-{name}"
-    state.mkdir(mode=0o700, exist_ok=True)
-    path = nodes.write(organisation, name, node_table={"state": str(state)}, audit={"keep_days": 400}, **tables)
-    node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
-    node.state = StateFolder.take(state)
-    running = Running(node, sink)
-    nodes.running.append(running)
-    await node.start()
-    return running
-
-
 async def relay_at(nodes: Nodes, port: int) -> Running:
     return await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
-
-
-async def stop(running: Running) -> None:
-    await running.node.stop()
-    assert running.node.state is not None
-    running.node.state.close()
-
-
-async def flush(running: Running) -> int:
-    """Sign what is there; return how many records that are."""
-    await running.node.audit.flush()
-    figures = running.node.audit.figures
-    assert figures is not None
-    return figures.signed
-
-
-def witnessed(running: Running) -> int:
-    """How many records a witness last signed."""
-    return max((each.cosigned_size for each in running.node.witnesses.asked.values()), default=0)
 
 
 def says_a_day(running: Running) -> bool:
