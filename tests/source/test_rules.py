@@ -92,3 +92,26 @@ def test_no_socket_is_trusted_to_wait_for_all() -> None:
     ]
     assert files
     assert calls == []
+
+
+def lone_commands(source: str) -> list[str]:
+    """Commands that a test calls by themselves, as CliRunner().invoke(query, …)."""
+    roots = set(re.findall(r"^from pcgrelay\.cli\.root import pcgrelay as (\w+)$", source, re.MULTILINE))
+    return [name for name in re.findall(r"CliRunner\([^)]*\)\.invoke\(\s*(\w+)", source) if name not in roots]
+
+
+def test_a_command_is_called_through_the_command_line_it_belongs_to() -> None:
+    """click keeps the help option that a command gets at its first call, and a lone one has no -h: for good."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        if "CliRunner" in (source := path.read_text()) and path != Path(__file__)
+        for name in lone_commands(source)
+    }
+    assert found == set()
+
+
+def test_a_lone_command_is_found() -> None:
+    through = "from pcgrelay.cli.root import pcgrelay as command\ndone = CliRunner().invoke(command, [])\n"
+    assert lone_commands(through) == []
+    assert lone_commands(through + "CliRunner().invoke(query, [])\n") == ["query"]

@@ -21,7 +21,7 @@ from pcgrelay.audit.query import Wanted, query
 from pcgrelay.audit.segments import SegmentGone, read_lines, segments_of
 from pcgrelay.audit.verify import keys_of_policy, verify_log
 from pcgrelay.audit.walk import Walk
-from pcgrelay.cli.audit.query import query as query_command
+from pcgrelay.cli.root import pcgrelay as command
 from pcgrelay.errors import ProofProblem, RunError
 from tests.support.audit_logs import AuditLog, make_log, time_text
 
@@ -57,16 +57,16 @@ def test_a_query_goes_on_with_what_is_there(log: AuditLog) -> None:
 
 def test_a_query_says_what_it_did_not_see(log: AuditLog) -> None:
     remove(log, 6)
-    done = CliRunner().invoke(query_command, ["--log", str(log.folder)])
+    done = CliRunner().invoke(command, ["audit", "query", "--log", str(log.folder)])
     assert done.exit_code == 0
     words = " ".join(done.output.split())
     assert "The 600 records before 2026-11-03 are not there any more" in words
-    shown = json.loads(CliRunner().invoke(query_command, ["--log", str(log.folder), "--json"]).output)
+    shown = json.loads(CliRunner().invoke(command, ["audit", "query", "--log", str(log.folder), "--json"]).output)
     assert (shown["first"], shown["since"], shown["segments_gone"]) == (600, time_text(600), 0)
 
 
 def test_a_query_of_a_whole_log_says_nothing_of_it(log: AuditLog) -> None:
-    assert "any more" not in CliRunner().invoke(query_command, ["--log", str(log.folder)]).output
+    assert "any more" not in CliRunner().invoke(command, ["audit", "query", "--log", str(log.folder)]).output
 
 
 def test_a_removed_segment_has_an_error_of_its_own(log: AuditLog) -> None:

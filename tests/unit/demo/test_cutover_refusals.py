@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from pcgrelay.cli.demo import demo
+from pcgrelay.cli.root import pcgrelay as command
 from pcgrelay.demo import cutover, folders
 from pcgrelay.demo.cutover import database
 from pcgrelay.demo.cutover.paper import refuse_folder
@@ -101,7 +101,7 @@ def test_a_path_that_no_socket_has_room_for_is_refused_before_anything_starts(
     long.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(folders.tempfile, "tempdir", os.fspath(long))
-    done = CliRunner().invoke(demo, which)
+    done = CliRunner().invoke(command, ["demo", *which])
     assert isinstance(done.exception, RunError)
     assert str(done.exception).endswith("no node can open its admin socket in it; name a shorter folder in TMPDIR.")
     assert list(long.iterdir()) == []
@@ -170,7 +170,7 @@ def test_a_named_folder_is_new(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", [["--out", "r"], ["--quick"], ["--keep"]])
 def test_what_means_nothing_by_hand_is_refused(option: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(demo, ["--cutover", "--by-hand", os.fspath(tmp_path / "realm"), *option])
+    done = CliRunner().invoke(command, ["demo", "--cutover", "--by-hand", os.fspath(tmp_path / "realm"), *option])
     assert isinstance(done.exception, UsageProblem)
     assert f"{option[0]} means nothing with --by-hand" in str(done.exception)
     assert list(tmp_path.iterdir()) == []
@@ -178,6 +178,6 @@ def test_what_means_nothing_by_hand_is_refused(option: list[str], tmp_path: Path
 
 @pytest.mark.parametrize("options", [["--by-hand", "r"], ["--out", "r"], ["--listen", "127.0.0.1:1"], ["--quick"]])
 def test_what_belongs_to_a_cut_over_is_refused_without_it(options: list[str]) -> None:
-    done = CliRunner().invoke(demo, options)
+    done = CliRunner().invoke(command, ["demo", *options])
     assert isinstance(done.exception, UsageProblem)
     assert f"{options[0]} belongs to --cutover" in str(done.exception)
