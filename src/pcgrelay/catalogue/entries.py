@@ -278,19 +278,3 @@ class Catalogue:
     def newest(self, edge: NodeId) -> ReceivedEntry | None:
         """The entry with the greatest sequence, whatever link it came over, or None: its content is what holds."""
         return max(self.ways(edge).values(), key=lambda known: known.sequence, default=None)
-
-
-def passed_on(best: tuple[int, ReceivedEntry] | None, link: int, neighbour: NodeId, me: NodeId) -> ReceivedEntry | None:
-    """Return the entry that a relay sends to one neighbour: the best one with the relay added to its path.
-
-    None if there is none, if it came over that link, if the neighbour is the edge itself or on the path, or if the path
-    would be longer than RELAYS_MOST.
-    """
-    if best is None:
-        return None
-    source, known = best
-    if source == link or known.edge == neighbour or neighbour.uri in known.path or len(known.path) >= RELAYS_MOST:
-        return None
-    return ReceivedEntry(
-        known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri)
-    )

@@ -8,10 +8,10 @@ what is sent then is what holds then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 
-from pcgrelay.catalogue.entries import Catalogue, ReceivedEntry, passed_on
+from pcgrelay.catalogue.entries import Catalogue
+from pcgrelay.catalogue.selection import Announcement, Selection, Version
 from pcgrelay.clock import Clock
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.control import ROOM_BYTES
@@ -19,7 +19,6 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
-from pcgrelay.policy.clearances import LOWEST, OPEN
 
 # Routes are lost and found in bursts; a change that goes on without end is flapping.
 CHANGES_AT_ONCE = 8
@@ -43,40 +42,32 @@ class CataloguePropagation:
         self._links = links
         self._refuse_count = refuse_count
         self._clock = clock
-        self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
+        self._told: dict[NodeId, dict[int, Version]] = {}  # by link
+        self._identities: dict[int, str] = {}  # of neighbours, by link
         self._owed: dict[int, dict[NodeId, None]] = {}  # edges by link, in the order of sending
         self._late: dict[NodeId, None] = {}  # edges that are flapping, until their bucket has a token
         self._changes: dict[NodeId, TokenBucket] = {}
 
     def changed(self, edge: NodeId) -> None:
         """Update all neighbours about an edge; later if it is flapping."""
-        links = self._links.values()
-        if edge in self._late or not any(self._is_news(link, edge, self._wanted(link, edge)) for link in links):
+        if edge in self._late:
+            return
+        news = self._news(edge, self._links.values())
+        if not news:
             return
         if self._may_change(edge):
-            self.tell_all(edge)
+            self._tell(edge, news)
         else:
             self._refuse_count(FLAPPING)
             self._late[edge] = None
 
     def tell_all(self, edge: NodeId) -> None:
         """Update all neighbours about one edge."""
-        for link in self._links.values():
-            self.tell(link, edge)
+        self._tell(edge, self._news(edge, self._links.values()))
 
     def tell(self, link: Link, edge: NodeId) -> None:
         """Update one neighbour about one edge, now or once it has read what is queued for it."""
-        wanted = self._wanted(link, edge)
-        if not self._is_news(link, edge, wanted):
-            return
-        if link.backlog_bytes > ROOM_BYTES:
-            self._owed.setdefault(link.number, {})[edge] = None
-            return
-        if wanted is None:
-            link.send(Withdraw(edge.uri, self._told.pop((link.number, edge))[0]))
-        else:
-            self._told[(link.number, edge)] = (wanted.sequence, wanted.path)
-            link.send(Advert(wanted.signed.entry, wanted.signed.signature, wanted.signed.chain, wanted.path))
+        self._tell(edge, self._news(edge, (link,)))
 
     def link_has_room(self, link: Link) -> None:
         """Send what was put off, now that a neighbour has read what was queued for it."""
@@ -90,7 +81,10 @@ class CataloguePropagation:
 
     def link_gone(self, link: Link) -> None:
         """Forget what was sent to a neighbour and what was put off."""
-        self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
+        for edge, told in list(self._told.items()):
+            if told.pop(link.number, None) and not told:
+                del self._told[edge]
+        self._identities.pop(link.number, None)
         self._owed.pop(link.number, None)
 
     def tick(self) -> None:
@@ -111,47 +105,38 @@ class CataloguePropagation:
             bucket = self._changes[edge] = TokenBucket(CHANGES_AT_ONCE, CHANGES_EACH_SECOND, now)
         return bucket.spend(now)
 
-    def _is_news(self, link: Link, edge: NodeId, wanted: ReceivedEntry | None) -> bool:
-        if not link.controlled or not link.lanes_up:
-            return False
-        return self._told.get((link.number, edge)) != (None if wanted is None else (wanted.sequence, wanted.path))
-
-    def _wanted(self, link: Link, edge: NodeId) -> ReceivedEntry | None:
-        """Return what a neighbour should have of an edge, or None."""
+    def _news(self, edge: NodeId, links: Iterable[Link]) -> list[tuple[Link, Announcement | None]]:
+        """Return the neighbours that do not know what they should of an edge, with what that is."""
         config = self._local.config
-        if not config.policy.admits(edge.organisation):
-            return None
-        # A draining neighbour is used only if there is no other.
-        best = self._best(edge, link, self._is_staying) or self._best(edge, link, self._is_controlled)
-        return passed_on(best, link.number, link.peer, config.node.id)
+        selection: Selection | None = None
+        if config.policy.admits(edge.organisation):
+            selection = Selection(edge, self._catalogue, self._links, self._local.clearances, config.node.id)
+        told = self._told.get(edge, {})
+        news = []
+        for link in links:
+            if link.controlled and link.lanes_up:
+                wanted = selection.announcement(link, self._identity(link)) if selection else None
+                if told.get(link.number) != (wanted.version if wanted else None):
+                    news.append((link, wanted))
+        return news
 
-    def _best(self, edge: NodeId, to: Link, is_usable: Callable[[int], bool]) -> tuple[int, ReceivedEntry] | None:
-        """Return the way that a neighbour is told of: one that may carry as much as possible of what the edge offers.
+    def _tell(self, edge: NodeId, news: list[tuple[Link, Announcement | None]]) -> None:
+        told = self._told.setdefault(edge, {})
+        for link, wanted in news:
+            if link.backlog_bytes > ROOM_BYTES:
+                self._owed.setdefault(link.number, {})[edge] = None
+            elif wanted is None:
+                link.send(Withdraw(edge.uri, told.pop(link.number)[0]))
+            else:
+                told[link.number] = wanted.version
+                signed, (_, path) = wanted
+                link.send(Advert(signed.entry, signed.signature, signed.chain, path))
+        if not told:
+            del self._told[edge]
 
-        Neighbours judge by what is announced, so a shorter way that only a part of it may take would hide the other.
-        So would one that leads back through the neighbour, which may not be cleared to go the rest of it.
-        """
-        clearances, newest, ways = self._local.clearances, self._catalogue.newest(edge), self._catalogue.ways(edge)
-
-        def usable(number: int) -> bool:
-            return is_usable(number) and clearances.may_transit(to.bearer, self._links[number].bearer)
-
-        def is_cleared(number: int, marking: int) -> bool:
-            path = ways[number].path
-            leads_back = number == to.number or to.peer.uri in path
-            return usable(number) and not leads_back and clearances.clears(marking, self._links[number].bearer, path)
-
-        markings = {offer.marking for offer in newest.offers} if newest else set()
-        if clearances != OPEN and markings - {LOWEST}:
-            for marking in sorted(markings | {LOWEST}, reverse=True):
-                if best := self._catalogue.best(edge, partial(is_cleared, marking=marking)):
-                    return best
-        return self._catalogue.best(edge, usable)
-
-    def _is_controlled(self, number: int) -> bool:
-        link = self._links.get(number)
-        return link is not None and link.controlled
-
-    def _is_staying(self, number: int) -> bool:
-        link = self._links.get(number)
-        return link is not None and link.controlled and not link.draining
+    def _identity(self, link: Link) -> str:
+        """Return the identity of a neighbour as a URI, which takes longer to write than to look up."""
+        identity = self._identities.get(link.number)
+        if identity is None:
+            identity = self._identities[link.number] = link.peer.uri
+        return identity

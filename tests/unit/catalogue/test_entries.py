@@ -221,18 +221,6 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.put_refusal(EDGE, 1) == "too_many_edges"
 
 
-def test_what_a_relay_passes_on() -> None:
-    best = (1, known(1, (R1.uri,)))
-    told = c.passed_on(best, 2, R3, R2)
-    assert told is not None
-    assert told.path == (R1.uri, R2.uri)
-    assert c.passed_on(best, 1, R1, R2) is None  # it came from there
-    assert c.passed_on(best, 2, R1, R2) is None  # it went through there
-    assert c.passed_on(best, 2, EDGE, R2) is None  # it is about that one
-    assert c.passed_on((1, known(1, tuple(f"spiffe://{n}" for n in range(8)))), 2, R3, R2) is None
-    assert c.passed_on(None, 2, R3, R2) is None
-
-
 def test_a_der_chain_that_is_none(edge: Credentials) -> None:
     with pytest.raises(c.EntryRefused) as caught:
         proved(dataclasses.replace(signed_by(edge), chain=(b"no certificate",)), edge)
