@@ -33,6 +33,7 @@ CONTROL_LAYERS = [
     ["catalogue"],
     ["objects"],
     ["link"],
+    ["fleet"],
     ["openssl"],
     ["ca"],
     ["audit.trust"],
