@@ -128,19 +128,24 @@ PORTS = {"cjx": 5432, "psnp": 5433}
 
 
 def written(
-    nodes: Nodes, *names: str, state: bool = True, supported_until: date | None = None, **entry: object
+    nodes: Nodes,
+    *names: str,
+    state: bool = True,
+    supported_until: date | None = None,
+    node: str = "met-1",
+    **entry: object,
 ) -> Path:
     """Write the configuration of such an edge, with these direct outlets. entry: keys of its import; none: no import.
 
-    supported_until: of the old network.
+    supported_until: of the old network. node: which of the edges of its organisation.
     """
-    folder = nodes.folder / "state"
+    folder = state_folder(nodes, node)
     folder.mkdir(mode=0o700, exist_ok=True)
     keys = {"service": CUSTODY, "listen": f"127.0.0.1:{free_port()}", "outlet": "cjx", **entry}
     ends = {} if supported_until is None else {"cjx": {"supported_until": supported_until}}
     return nodes.write(
         MET,
-        "met-1",
+        node,
         node_table={"state": str(folder)} if state else {},
         links=[{"peer": "relay-1.hub.example", "address": "127.0.0.1:9"}],
         imports=[keys] if names else [],
@@ -153,18 +158,22 @@ def written(
     )  # fmt: skip
 
 
+def state_folder(nodes: Nodes, node: str = "met-1") -> Path:
+    return nodes.folder / ("state" if node == "met-1" else f"state-{node}")
+
+
 async def cut_running(
-    nodes: Nodes, *, state: bool = True, third: str = "", supported_until: date | None = None
+    nodes: Nodes, *, state: bool = True, third: str = "", supported_until: date | None = None, name: str = "met-1"
 ) -> CutRunning:
     """Such an edge, without a neighbour. third: one more direct outlet."""
-    folder = nodes.folder / "state"
-    path = written(nodes, *filter(None, ("cjx", "psnp", third)), state=state, supported_until=supported_until)
+    outlets = filter(None, ("cjx", "psnp", third))
+    path = written(nodes, *outlets, state=state, supported_until=supported_until, node=name)
     sink = io.StringIO()
     node = make_node(config.load(path), fake_core, Log("debug", sink))
     running = CutRunning(node, sink)
     nodes.running.append(running)
     if state:
-        node.state = StateFolder.take(folder)
+        node.state = StateFolder.take(state_folder(nodes, name))
     await node.start()
     await asyncio.sleep(0)
     return running

@@ -59,6 +59,10 @@ class Facts(Struct, frozen=True):
     is_quiet: bool = False  # the plan's days of quiet are full
     stray: str | None = None  # what ended the quiet, in words
     request: Request | None = None
+    # Where edges share the cut-over. One of them decides: it alone asks the gate, with the sums of all of them.
+    decides: bool = True
+    no_step: str = ""  # why no step forward is made now, whatever the gate says
+    is_shared: bool = False  # an arrival is told to the others before it is in force, as a step is
 
 
 class Answer(Struct, frozen=True):
@@ -69,6 +73,15 @@ class Answer(Struct, frozen=True):
     decisions: tuple[Decision, ...] = ()
     is_forward: bool = False  # to be written before it is published
     otherwise: Progress | None = None  # of what is forward: the progress if it cannot be written
+
+
+class Followed(Struct, frozen=True):
+    """What another edge of the organisation decided."""
+
+    phase: Phase  # soaking, paused, back or arrived
+    step: int
+    decision: Decision
+    is_alarmed: bool = False  # it went back by itself
 
 
 def tick(plan: Plan, progress: Progress, facts: Facts, now: Now) -> Answer:
@@ -90,7 +103,7 @@ def tick(plan: Plan, progress: Progress, facts: Facts, now: Now) -> Answer:
         progress = structs.replace(wanted, is_nowhere=False)
     if asked is not None:
         return _or_else(_asked(plan, progress, facts, now, told, asked), progress)
-    if progress.phase is Phase.SOAKING and _may_step(plan, progress, now):
+    if progress.phase is Phase.SOAKING and not facts.no_step and _may_step(plan, progress, now):
         return _or_else(_try_step(plan, progress, facts, now, told, waived=frozenset()), progress)
     if progress.phase is Phase.QUIET and facts.stray:
         told.append(Decision("stray", f"{facts.stray}; the days of quiet begin again."))
@@ -101,6 +114,31 @@ def tick(plan: Plan, progress: Progress, facts: Facts, now: Now) -> Answer:
     if progress.phase is Phase.BACK:
         return _fall_back(plan, progress, facts, now, told)
     return _answer(plan, progress, facts, now, told)
+
+
+def follow(plan: Plan, progress: Progress, facts: Facts, now: Now, other: Followed) -> Answer:
+    """Have in force what another edge decided. It is forward if it gives the new outlet a larger share than here."""
+    told = [other.decision]
+    if other.phase is Phase.BACK:
+        answer = _fall_back(plan, progress, facts, now, told)
+        return structs.replace(answer, progress=structs.replace(answer.progress, is_alarmed=other.is_alarmed))
+    if other.phase is Phase.ARRIVED:
+        after = structs.replace(progress, phase=Phase.ARRIVED, seen=None, soaked_s=0.0)
+    else:
+        after = progress if progress.step == other.step else _begin(progress, facts, other.step)
+        after = structs.replace(after, phase=other.phase)
+    is_more = standing_shares(plan, after)[plan.new] > standing_shares(plan, progress)[plan.new]
+    answer = _answer(plan, after, facts, now, told)
+    return structs.replace(answer, is_forward=is_more, otherwise=progress if is_more else None)
+
+
+def is_followed(progress: Progress, other: Followed) -> bool:
+    """Whether what another edge decided is in force. An edge is quiet, and retires its outlet, by itself."""
+    if other.phase is Phase.ARRIVED:
+        return progress.phase in {Phase.ARRIVED, Phase.QUIET, Phase.RETIRED}
+    if progress.phase is not other.phase:
+        return progress.phase is Phase.RETIRED
+    return other.phase is Phase.BACK or progress.step == other.step
 
 
 def settle(before: Answer, answer: Answer, *, was_written: bool) -> Answer:
@@ -202,7 +240,7 @@ def _wants_back(plan: Plan, progress: Progress, facts: Facts, now: Now) -> Decis
             return structs.replace(progress, suspected_at_s=now.monotonic_s if since is None else since)
         return Decision("fell_back", alarm.sentence, alarm)
     progress = structs.replace(progress, suspected_at_s=None)
-    if progress.phase is not Phase.SOAKING or progress.hold.is_held:
+    if progress.phase is not Phase.SOAKING or progress.hold.is_held or not facts.decides:
         return progress
     return _slowness(plan, progress, facts)
 
@@ -270,7 +308,7 @@ def _step(plan: Plan, progress: Progress, facts: Facts, now: Now, told: list[Dec
     if progress.step + 1 >= len(plan.steps):
         arrived = structs.replace(progress, phase=Phase.ARRIVED, seen=None, soaked_s=0.0)
         told = [*told, Decision("arrived", f"All new streams take {plan.new}: {verdict.sentence}", verdict)]
-        return _answer(plan, arrived, facts, now, told)
+        return structs.replace(_answer(plan, arrived, facts, now, told), is_forward=facts.is_shared)
     stepped = _begin(progress, facts, progress.step + 1)
     told = [*told, Decision("stepped", f"{plan.steps[stepped.step]:g} % take {plan.new}: {verdict.sentence}", verdict)]
     return _answer(plan, stepped, facts, now, told, Event.STEP)
@@ -293,6 +331,9 @@ def _asked(
     if event is None:
         return _answer(plan, progress, facts, now, [*told, asked.decision])
     if event is Event.STEP:
+        if facts.no_step:
+            waits = Decision("refused", f"No step forward is made here: {facts.no_step}.")
+            return _answer(plan, progress, facts, now, [*told, waits])
         if not _may_step(plan, progress, now):
             waits = Decision("refused", "The soak is not over, no window is open, or the new outlet is away.")
             return _answer(plan, progress, facts, now, [*told, waits])

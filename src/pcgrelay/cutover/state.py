@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from pcgrelay.cutover.judge import AnyVerdict
 from pcgrelay.cutover.phases import Phase, Progress
 from pcgrelay.cutover.samples import Outlet
+from pcgrelay.cutover.shared import SharedPart
 from pcgrelay.ranges import Bytes, Count
 
 DECISIONS_MOST = 200
@@ -99,6 +100,7 @@ class CutoverState(Struct, frozen=True, kw_only=True):
     decisions: tuple[KeptDecision, ...] = ()
     points: tuple[Point, ...] = ()
     advice: tuple[KeptAdvice, ...] = ()  # the latest of each role
+    shared: SharedPart | None = None  # with the other edges of the organisation; nothing: each by itself
 
     def compared(self, name: str) -> Outlet:
         """An outlet's sums as they are compared: without what failed on both, as a target that is down does."""

@@ -19,6 +19,7 @@ from pcgrelay.cutover.phases import UNDER_WAY, Decision, Phase, Progress, after_
 from pcgrelay.cutover.plan import Plan
 from pcgrelay.cutover.requests import Request
 from pcgrelay.cutover.samples import Outlet
+from pcgrelay.cutover.shared import SharedPart
 from pcgrelay.cutover.state import Counts, CutoverState, KeptDecision
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway.actor import Actor
@@ -34,7 +35,9 @@ from pcgrelay.gateway.cutover_figures import (
     setups_of,
     tried_of,
 )
+from pcgrelay.gateway.cutover_looks import Forward, Look, Seen
 from pcgrelay.gateway.cutover_points import PointMaker
+from pcgrelay.gateway.cutover_sharing import FOLLOW_AGAIN_S, CutoverSharing
 from pcgrelay.gateway.governors import Governed
 from pcgrelay.services.outlet_plan import Away
 from pcgrelay.services.outlets import ImportOutlets
@@ -64,6 +67,7 @@ class Cutover:
         self.pairs: list[Pair] = []  # since the last look
         self.burst_wanted = False
         self.oldest_s: float | None = None
+        self.sharing: CutoverSharing | None = None  # with the other edges of the organisation
         self._probe_interval_s = probe_interval_s
         self._readings: dict[str, Reading] = {}
         self._attempts = Attempts()
@@ -73,6 +77,7 @@ class Cutover:
         self._unacknowledged_since_s: float | None = None
         self._points = PointMaker(state.points)
         self._stepping: asyncio.Future[None] | None = None
+        self._nowhere_epoch = -1  # the shared decision to go back for which there was nowhere to go
 
     # -- what is there -----------------------------------------------------------------------------------------
 
@@ -255,7 +260,7 @@ class Cutover:
         clients, self._clients = tuple(self._clients), set()
         later_clients, self._later_clients = tuple(self._later_clients), set()
         pairs, self.pairs = tuple(self.pairs), []
-        return Facts(
+        found = Facts(
             new=self.state.compared(new),
             old=self.state.compared(old),
             well=self.well(seen.is_starting),
@@ -273,6 +278,7 @@ class Cutover:
             stray=seen.not_quiet,
             request=request,
         )
+        return found if self.sharing is None else self.sharing.facts(found, now_s)
 
     def _dealt(self) -> float:
         return min(max(self.shares.get(self.plan.new, 50.0) / 100, 0.0), 1.0)
@@ -292,15 +298,36 @@ class Cutover:
         """One look. What leads back, or changes no share, is in force at once; what leads forward is to be written."""
         self.count(now.monotonic_s)
         before = self.shares
-        answer = canary.tick(self.plan, self.progress, self._facts(now.monotonic_s, seen, request), now)
+        facts, phase = self._facts(now.monotonic_s, seen, request), self.phase
+        answer = canary.tick(self.plan, self.progress, facts, now)
+        is_led = False
+        if self.sharing is not None and request is None:
+            answer, is_led = self._led(self.sharing, answer, facts, now)
         if answer.is_forward and self._stepping is not None:
             # Another step forward is being written; there is one at a time.
             answer = Answer(answer.otherwise or self.progress, before, ())
         if answer.is_forward:
             self.state = structs.replace(self.state, progress=answer.otherwise or self.progress)
-            return Look(answer, self._forward(answer, now, actor), self._kept(answer, now, actor))
+            forward = self._forward(answer, now, actor, is_led=is_led)
+            return Look(answer, forward, self._kept(answer, now, actor))
         decisions = self._take(answer, now, actor)
+        if self.sharing is not None and self.phase is not phase and not is_led:
+            self.sharing.narrowed(self.phase, self.state)
         return Look(answer, None, decisions)
+
+    def _led(self, sharing: CutoverSharing, answer: Answer, facts: Facts, now: Now) -> tuple[Answer, bool]:
+        """The answer with what another edge decided, and whether that changes it."""
+        other = sharing.followed(now.monotonic_s)
+        went_back = answer.progress.phase is Phase.BACK and self.phase is not Phase.BACK
+        if other is None or went_back or answer.is_forward or canary.is_followed(answer.progress, other):
+            return answer, False
+        if self._nowhere_epoch == sharing.known.epoch:
+            # It was told once that there is nowhere to go.
+            answer = structs.replace(answer, progress=structs.replace(answer.progress, is_nowhere=True))
+        led = canary.follow(self.plan, answer.progress, facts, now, other)
+        if led.progress.is_nowhere:
+            self._nowhere_epoch = sharing.known.epoch
+        return structs.replace(led, decisions=(*answer.decisions, *led.decisions)), True
 
     def _take(self, answer: Answer, now: Now, actor: Actor | None) -> tuple[KeptDecision, ...]:
         """Have an answer in force."""
@@ -353,12 +380,12 @@ class Cutover:
 
     # -- a step forward ----------------------------------------------------------------------------------------
 
-    def _forward(self, answer: Answer, now: Now, actor: Actor | None) -> Forward:
+    def _forward(self, answer: Answer, now: Now, actor: Actor | None, *, is_led: bool) -> Forward:
         phase, step = self.progress.phase, self.progress.step
         decisions = self._kept(answer, now, actor)
         state = self._after(after_upgrade(answer.progress), decisions, now)
         self._stepping = asyncio.get_running_loop().create_future()
-        return Forward(answer, state, phase, step, now, actor)
+        return Forward(answer, state, phase, step, now, actor, is_led=is_led)
 
     def settle(self, forward: Forward, error: PcgrelayError | None) -> tuple[KeptDecision, ...]:
         """After the attempt to write a step forward: have it in force, unless something has led back meanwhile."""
@@ -369,6 +396,8 @@ class Cutover:
             return ()
         if error is not None:
             self.reason = str(error)
+            if self.sharing is not None and forward.is_led:
+                self.sharing.follow_again_s = forward.now.monotonic_s + FOLLOW_AGAIN_S
             answer = canary.settle(Answer(self.progress, self.shares), forward.answer, was_written=False)
             return self._take(structs.replace(answer, progress=self.progress), forward.now, forward.actor)
         progress = forward.answer.progress
@@ -393,50 +422,15 @@ class Cutover:
 
     def to_keep(self) -> CutoverState:
         """What is to be written now."""
-        return structs.replace(self.state, progress=after_upgrade(self.progress))
+        return structs.replace(self.state, progress=after_upgrade(self.progress), shared=self._shared_part())
+
+    def _shared_part(self) -> SharedPart | None:
+        return self.state.shared if self.sharing is None else self.sharing.part()
 
     def to_hand(self) -> CutoverState:
         """What the process after this one is given. It has the same monotonic clock, so it waits after a jump too."""
         progress = structs.replace(after_upgrade(self.progress), jumped_at_s=self.progress.jumped_at_s)
-        return structs.replace(self.state, progress=progress)
-
-
-class Seen:
-    """What a look needs to know of the node."""
-
-    __slots__ = ("is_starting", "not_quiet", "retained_bytes")
-
-    def __init__(self, *, is_starting: bool, retained_bytes: int, not_quiet: str | None) -> None:
-        self.is_starting = is_starting
-        self.retained_bytes = retained_bytes
-        self.not_quiet = not_quiet
-
-
-class Forward:
-    """A step forward that is to be written before it is in force."""
-
-    __slots__ = ("actor", "answer", "now", "phase", "state", "step")
-
-    def __init__(
-        self, answer: Answer, state: CutoverState, phase: Phase, step: int, now: Now, actor: Actor | None
-    ) -> None:
-        self.answer = answer
-        self.state = state
-        self.phase = phase
-        self.step = step
-        self.now = now
-        self.actor = actor
-
-
-class Look:
-    """What came of one look."""
-
-    __slots__ = ("answer", "decisions", "forward")
-
-    def __init__(self, answer: Answer, forward: Forward | None, decisions: tuple[KeptDecision, ...]) -> None:
-        self.answer = answer
-        self.forward = forward
-        self.decisions = decisions
+        return structs.replace(self.state, progress=progress, shared=self._shared_part())
 
 
 def moment(wall: datetime) -> str:

@@ -24,8 +24,9 @@ from pcgrelay.cutover.state import CutoverState, KeptDecision
 from pcgrelay.dataplane.events import SetupEnded
 from pcgrelay.errors import ConfigError, PcgrelayError, RuleProblem, RunError
 from pcgrelay.gateway.actor import Actor
-from pcgrelay.gateway.cutover import Cutover, Forward, Look, Seen
+from pcgrelay.gateway.cutover import Cutover
 from pcgrelay.gateway.cutover_files import CutoverFiles
+from pcgrelay.gateway.cutover_looks import Forward, Look, Seen
 from pcgrelay.gateway.days import Days
 from pcgrelay.gateway.edge_outlets import EdgeOutlets
 from pcgrelay.gateway.edge_services import EdgeServices
@@ -34,6 +35,7 @@ from pcgrelay.gateway.nudges import Nudges
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.shadow_pairs import ShadowPairs
 from pcgrelay.gateway.shadows import Shadows
+from pcgrelay.gateway.shared_cutovers import SharedCutovers, SharedStore
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.handover.node import CutoverHandover
 from pcgrelay.log.cutover_events import DECISIONS, CutoverRecord, CutoverRefused
@@ -104,6 +106,7 @@ class Cutovers:
         self._pairs = ShadowPairs(self.shadows, node, self._paired)
         self._task: asyncio.Task[None] | None = None
         self._turn = 0
+        self.shared: SharedCutovers | None = None  # with other edges of the organisation, through the fleet's store
 
     # -- what is there -----------------------------------------------------------------------------------------
 
@@ -199,6 +202,8 @@ class Cutovers:
         cutover = Cutover(plan, state, imported, self._node.local.config.policy.probe_interval_ms / 1_000)
         cutover.begin()
         cutover.resume_shares()
+        if self.shared is not None:
+            self.shared.attach(cutover)
         # The file, and what is being written to it, stay.
         self._kept.setdefault(plan.service, _Kept(cutover)).cutover = cutover
         self.lost.pop(plan.service, None)
@@ -211,7 +216,28 @@ class Cutovers:
             self._task.cancel()
             tasks.append(self._task)
         await self._pairs.stop()
+        await self.share(None)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def share(self, store: SharedStore | None) -> None:
+        """Share the cut-overs with the other edges of the organisation through a store; nothing: each by itself."""
+        if self.shared is not None:
+            await self.shared.stop()
+            for cutover in self.all():
+                cutover.state, cutover.sharing = cutover.to_keep(), None
+            self.shared = None
+        if store is not None:
+            self.shared = SharedCutovers(store, self._node, self.all, self._look_now)
+            for cutover in self.all():
+                self.shared.attach(cutover)
+            self.shared.begin()
+
+    def _look_now(self, cutover: Cutover) -> None:
+        """Look at one of which the other edges have said something."""
+        kept = self._kept.get(cutover.service)
+        if kept is not None and kept.cutover is cutover and cutover.outlets is not None and not self._node.draining:
+            cutover.outlets.meter.look_again()
+            self._look(kept)
 
     # -- looks -------------------------------------------------------------------------------------------------
 
@@ -312,10 +338,17 @@ class Cutovers:
         """Write a step forward, and have it in force then."""
         cutover = kept.cutover
         error: PcgrelayError | None = None
+        mine = None
         try:
+            if self.shared is not None and cutover.sharing is not None:
+                mine = await self.shared.tell(cutover, forward)
+                forward.state = structs.replace(forward.state, shared=cutover.sharing.part(mine))
             await self._write(kept, forward.state)
         except PcgrelayError as problem:
             error = problem
+        if cutover.sharing is not None:
+            cutover.sharing.starts_until_s = 0.0
+            cutover.sharing.mine = cutover.sharing.mine if mine is None or error is not None else mine
         decisions = cutover.settle(forward, error)
         self._publisher.attempt()
         self._tell(cutover, decisions)
@@ -380,6 +413,10 @@ class Cutovers:
             await _within(cutover.stepped())
         if cutover.outlets is None:
             raise RunError(f"{cutover.service} is not imported here with outlets; see pcgrelay outlet.")
+        if self.shared is not None and request.event is Event.START:
+            await self.shared.prepare_start(cutover)
+        if self.shared is not None and request.event is Event.RESUME and await self.shared.resume(cutover, actor):
+            return Requested(cutover.state.decisions[-1:], self._node.clock.monotonic_ms() - began_ms)
         cutover.outlets.meter.look_again()
         look = self._look(kept, request, actor)
         decisions = look.decisions
