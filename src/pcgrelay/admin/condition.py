@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pcgrelay.admin.clocks import clock_sentences
+from pcgrelay.admin.discovery import discovery_sentences
 from pcgrelay.admin.rules import rule_sentences
 from pcgrelay.admin.status import ApprovalsStatus, LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
@@ -88,7 +89,10 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         if sentence:
             # If another link is healthy, the routes of a service show whether it suffers.
             is_grave = all(words) and not _is_served_without_links(status)
-            yield Trouble(sentence, is_grave, f"pcgrelay explain {link.peer}")
+            command = f"pcgrelay explain {link.peer}" if link.peer else "pcgrelay doctor -c FILE"
+            yield Trouble(sentence, is_grave, command)
+    for sentence in discovery_sentences(status.discoveries):
+        yield Trouble(sentence, command="pcgrelay doctor -c FILE")
     for service in status.services:
         if sentence := _of_service(service):
             yield Trouble(sentence, True, f"pcgrelay explain {service.name}")
@@ -129,7 +133,7 @@ def _is_served_without_links(status: Status) -> bool:
 
 def _wants_no_links(status: Status) -> bool:
     """Return whether no link is configured, and no new stream is for the gateway: a plain proxy misses no neighbour."""
-    return not status.links and not any(service.outlets[0].share for service in status.services)
+    return not (status.links or status.discoveries) and not any(service.outlets[0].share for service in status.services)
 
 
 def _of_others(status: Status) -> Iterator[Trouble]:
@@ -203,14 +207,15 @@ def _of_outlets(status: Status) -> Iterator[Trouble]:
 
 def _of_link(link: LinkStatus) -> str:
     """Return what is wrong with a link, or an empty string."""
+    peer = link.peer or f"a relay at {link.address}"
     if link.state not in ("up", "draining"):
         reason = f" ({link.reason})" if link.reason else ""
-        return f"The link to {link.peer} over {link.bearer} is {link.state}{reason}."
+        return f"The link to {peer} over {link.bearer} is {link.state}{reason}."
     if link.lanes_up < link.lanes:
-        return f"The link to {link.peer} over {link.bearer} has {link.lanes_up} of {link.lanes} lanes."
+        return f"The link to {peer} over {link.bearer} has {link.lanes_up} of {link.lanes} lanes."
     if link.health == "failing":
         late = f"{100 * link.loss:.0f} % of its probes are late or lost"
-        return f"The link to {link.peer} over {link.bearer} is failing: {late}."
+        return f"The link to {peer} over {link.bearer} is failing: {late}."
     return ""
 
 

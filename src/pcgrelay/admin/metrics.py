@@ -28,6 +28,7 @@ def metrics_text(status: Status, counters: Mapping[str, int], services: Services
     _node(families, status)
     _links(families, status)
     _neighbours(families, status)
+    _discoveries(families, status)
     _streams(families, status)
     outlet_families(families, status)
     listener_families(families, status)
@@ -134,7 +135,7 @@ def _neighbours(families: Families, status: Status) -> None:
     """All links of a neighbour together: an alarm for a lost member need not know its bearers and listeners."""
     up = {link.peer: False for link in status.links if link.direction == "out" or link.state in _WAS_UP}
     up |= {link.peer: True for link in status.links if link.state in _IS_UP}
-    nodes = [({"node": node}, is_up) for node, is_up in sorted(up.items())]
+    nodes = [({"node": node}, is_up) for node, is_up in sorted(up.items()) if node]
     families.family(
         "neighbour_expected",
         "gauge",
@@ -142,6 +143,16 @@ def _neighbours(families: Families, status: Status) -> None:
         [(at, True) for at, _ in nodes],
     )
     families.family("neighbour_up", "gauge", "Whether any link with it is up.", nodes)
+
+
+def _discoveries(families: Families, status: Status) -> None:
+    family = families.family
+    found = [({"discover": each.discover}, each) for each in status.discoveries]
+    family("discovery_relays", "gauge", "Relays that DNS leads to.", [(at, each.relays) for at, each in found])
+    family("discovery_links", "gauge", "Links to these that are up.", [(at, each.up) for at, each in found])
+    family("discovery_links_wanted", "gauge", "Links that are wanted.", [(at, each.wanted) for at, each in found])
+    answered = [(at, each.answered) for at, each in found if each.answered is not None]
+    family("discovery_answered", "gauge", "Whether the last look-up was answered.", answered)
 
 
 def _streams(families: Families, status: Status) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pcgrelay.admin.clearances import ClearancesStatus
 from pcgrelay.admin.clocks import ClockStatus
+from pcgrelay.admin.discovery import DiscoveryStatus
 from pcgrelay.admin.rules import RuleStatus
 from pcgrelay.admin.validity import CredentialsStatus
 from pcgrelay.admin.waiting import WaitingStatus
@@ -59,6 +60,7 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     generation: int = 0  # renewals since it came up
     authenticated_s: float | None = None  # how long ago both ends last proved their identities
     until: str = ""  # when the first certificate of the peer's chain ends
+    discover: str = ""  # the name of DNS that led to the peer, who is empty until one has answered; empty: the file
 
 
 class SessionStatus(Struct, frozen=True, kw_only=True):
@@ -352,6 +354,7 @@ class Status(Struct, frozen=True, kw_only=True):
     marking: str = ""  # the highest of an edge's services, or of a relay's paths; empty: nobody has configured any
     clearances: ClearancesStatus = ClearancesStatus()
     links: tuple[LinkStatus, ...] = ()
+    discoveries: tuple[DiscoveryStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
     organisations: tuple[OrganisationStatus, ...] = ()  # those with most bytes first

@@ -17,7 +17,7 @@ from pcgrelay import __version__
 from pcgrelay.admin.status import Status
 from pcgrelay.assure.catalogue import Profile
 from pcgrelay.assure.readers.software import SBOM_LIMIT_BYTES, distributions, normal, sbom_file, system_name
-from pcgrelay.config import Config
+from pcgrelay.config import Config, DiscoverSettings, LinkSettings
 from pcgrelay.files import read_bounded
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rendering import render
@@ -92,7 +92,7 @@ def rules_csv(config: Config) -> bytes:
         rows.append((f"direct[{n}]", "in", direct.service, f"outlet {direct.name}", marking, *_paper(direct)))
     for n, link in enumerate(config.links, 1):
         marking = config.bearer(link.bearer).marking.value
-        rows.append((f"link[{n}]", "link", "", f"{link.peer.dotted} over {link.bearer}", marking, *_paper(link)))
+        rows.append((f"link[{n}]", "link", "", f"{_neighbour(link)} over {link.bearer}", marking, *_paper(link)))
     for n, listen in enumerate(config.listens, 1):
         marking = config.bearer(listen.bearer).marking.value
         rows.append((f"listen[{n}]", "link", "", f"members over {listen.bearer}", marking, *_paper(listen)))
@@ -101,6 +101,12 @@ def rules_csv(config: Config) -> bytes:
     writer.writerow(RULE_COLUMNS)
     writer.writerows([_plain(str(cell)) for cell in row] for row in rows)
     return sink.getvalue().encode()
+
+
+def _neighbour(link: LinkSettings | DiscoverSettings) -> str:
+    if isinstance(link, LinkSettings):
+        return link.peer.dotted
+    return " or ".join(peer.dotted for peer in link.peers) or "relays found by DNS"
 
 
 def _paper(settings: Any) -> tuple[str, str, str, str]:

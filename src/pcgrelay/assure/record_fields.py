@@ -39,7 +39,7 @@ _FIELDS = {
     TIME: "days not_after not_before since started taken until",
     DIGEST: "certificates cosigner ed25519 holds id keys known_root ml_dsa_44 old_root root serial sha256 signature "
     "told_root",
-    OPERATOR: "approved by change profile reference",
+    OPERATOR: "approved by change discover profile reference",
     CERTIFICATE: "claims",
     FILE: "file folder",
     # Digests of a policy, or shares by outlet.

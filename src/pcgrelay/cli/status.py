@@ -14,6 +14,7 @@ from pcgrelay.admin.audit_line import audit_line
 from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
+from pcgrelay.admin.discovery import discovery_line
 from pcgrelay.admin.status import (
     ApprovalsStatus,
     CutoverLine,
@@ -110,6 +111,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         console.print(Text(f"audit log: {audit_line(status.audit, time.time())}"))
     console.print()
     _print_links(console, status.links)
+    for each in status.discoveries:
+        console.print(Text(discovery_line(each)))
     if status.sessions:
         console.print()
         _print_sessions(console, status.sessions, is_marked=bool(status.marking))
@@ -183,14 +186,14 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
             f"weight {link.weight}" if link.weight != 100 else "",
             f"cleared for {link.cleared}" if link.cleared else "",
             f"away since {link.away_since}" if link.away_since else "",
+            f"found by {link.discover}" if link.discover else "",
         ]
         notes = [", ".join(filter(None, unusual))] if any(unusual) else []
-        cells = [link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]
+        cells = [link.peer or "-", link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]
         wide.append(Row(cells, notes))
         words = [f"{link.direction} {at}".rstrip(), link.suite, link.group]
-        narrow.append(
-            Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words)), *notes])
-        )
+        cells = [link.peer or "-", link.bearer, link.state, link.health, *figures]
+        narrow.append(Row(cells, [", ".join(filter(None, words)), *notes]))
     numbers = [">lanes", ">rtt", ">loss", ">sent", ">received", ">proved"]
     print_table(
         console,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ DOUBTS: dict[str, frozenset[str]] = {
     "drill.kind": frozenset({"node.role", "drill.service", "drill.relay", "drill.bearer"}),
     "import.outlet": frozenset({"import.service", "direct.service", "direct.name"}),
     "import.exercise": frozenset({"import.service", "direct.service", "direct.name"}),
+    "link.peer": frozenset({"link.discover"}),
+    "link.address": frozenset({"link.discover"}),
+    "link.links": frozenset({"link.discover"}),
+    "link.peers": frozenset({"link.discover"}),
+    "link.discover": frozenset({"policy.relays", "link.peers"}),
     "audit": frozenset({"node.state"}),
     "export": frozenset({"node.role"}),
     "import": frozenset({"node.role"}),
@@ -195,10 +200,12 @@ class _Errors:
             entries[index] = self._stand_ins(table)
         return True
 
-    def _is_required(self, table: str, key: str) -> bool:
-        """Whether a key has no default, here."""
+    def _is_required(self, table: str, key: str, entry: Mapping[str, Any] | None = None) -> bool:
+        """Whether a key has no default, here. entry: the table where it stands; none: a new one."""
         if key in required_keys_of(table):
             return True
+        if (table, key) in (("link", "peer"), ("link", "address")):
+            return "discover" not in (entry or {})
         needs_paper = "approvals" in self._values
         return needs_paper and (key in schema.PAPER if table in schema.RULES else (table, key) == ("policy", "paper"))
 
@@ -212,7 +219,7 @@ class _Errors:
             if isinstance(stand_in, list):
                 item[keys[1]] = stand_in[0]
                 return True
-        if self._is_required(table, key):
+        if self._is_required(table, key, entry):
             entry[key] = self._stand_in(table, key)
             return True
         return entry.pop(key, None) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pcgrelay.config import schema
@@ -15,16 +15,18 @@ from pcgrelay.config.clearances import clearances, transit
 from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import (
     bearer_name,
-    dialled,
     file_path,
     group_number,
     parsed,
+    precedence,
     probe_words,
+    refuse_same,
     refuse_twice,
     socket_rights,
     sources,
     target_address,
 )
+from pcgrelay.config.links import link, refuse_links
 from pcgrelay.config.outlets import bearers, directs, refuse_outlets
 from pcgrelay.config.paper import approvals, paper, policy_paper, refuse_unsigned
 from pcgrelay.config.processors import processors
@@ -35,7 +37,6 @@ from pcgrelay.config.settings import (
     IdentitySettings,
     ImportSettings,
     Limits,
-    LinkSettings,
     ListenSettings,
     LogSettings,
     NodeSettings,
@@ -47,7 +48,6 @@ from pcgrelay.config.values import SOCKET_PATH_LIMIT, Address, memory_bytes
 from pcgrelay.model import (
     Marking,
     NodeId,
-    Precedence,
     Priority,
     Role,
     ServiceName,
@@ -76,7 +76,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         identity=_identity(source, tables.identity),
         policy=_policy(source, tables.policy),
         listens=tuple(_listen(source, ("listen", i), table) for i, table in enumerate(tables.listen)),
-        links=tuple(_link(source, ("link", i), table, node.id) for i, table in enumerate(tables.link)),
+        links=tuple(link(source, ("link", i), table, node.id) for i, table in enumerate(tables.link)),
         exports=tuple(_export(source, ("export", i), table, node.id) for i, table in enumerate(tables.exports)),
         imports=tuple(_import(source, ("import", i), table) for i, table in enumerate(tables.imports)),
         log=LogSettings(level=tables.log.level, access=tables.log.access, format=tables.log.format),
@@ -191,28 +191,8 @@ def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> Listen
     return ListenSettings(
         address=parsed(source, (*where, "address"), table.address, Address.parse),
         bearer=bearer_name(source, where, table.bearer),
-        precedence=_precedence(table.precedence),
+        precedence=precedence(table.precedence),
         weight=table.weight,
-        paper=paper(source, where, table),
-    )
-
-
-def _precedence(text: str) -> Precedence:
-    return Precedence[text.upper().replace("-", "_")]
-
-
-def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) -> LinkSettings:
-    at = (*where, "peer")
-    peer = parsed(source, at, table.peer, lambda text: NodeId.from_dotted(text, own.realm))
-    if peer == own:
-        raise source.refusal(at, f"{peer} is this node itself; name its neighbour")
-    return LinkSettings(
-        peer=peer,
-        address=dialled(source, (*where, "address"), table.address),
-        bearer=bearer_name(source, where, table.bearer),
-        precedence=_precedence(table.precedence),
-        weight=table.weight,
-        sources=sources(source, (*where, "source"), table.source, dialled(source, (*where, "address"), table.address)),
         paper=paper(source, where, table),
     )
 
@@ -236,7 +216,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         terms=terms,
         marking=Marking(table.marking),
         connect_timeout_ms=table.connect_timeout_ms,
-        precedence=_precedence(table.precedence),
+        precedence=precedence(table.precedence),
         weight=table.weight,
         priority=Priority[table.priority.upper()],
         probe=table.probe != "none",
@@ -295,10 +275,10 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
         problem = f"an edge exports {EXPORTS_MOST:,} services at most; remove {len(config.exports) - EXPORTS_MOST:,}"
         raise source.refusal(("export", EXPORTS_MOST), problem)
     _refuse_same_listener(source, config)
-    _refuse_same(source, "link", "address", [(link.peer, link.address) for link in config.links], "this link")
-    _refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")
-    _refuse_same(source, "import", "service", [entry.service for entry in config.imports], "this service")
-    _refuse_same(source, "bearer", "name", [bearer.name for bearer in config.bearers], "this bearer")
+    refuse_links(source, config)
+    refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")
+    refuse_same(source, "import", "service", [entry.service for entry in config.imports], "this service")
+    refuse_same(source, "bearer", "name", [bearer.name for bearer in config.bearers], "this bearer")
     listeners = dict(_listeners(config))
     refuse_outlets(source, config, listeners)
     refuse_callers(source, config, listeners)
@@ -339,12 +319,3 @@ def _refuse_same_listener(source: Source, config: Config) -> None:
         first.setdefault(address.port, address)
         if address.is_wildcard:
             wildcards[address.port] = address
-
-
-def _refuse_same(source: Source, table: str, key: str, entries: Iterable[Hashable], noun: str) -> None:
-    seen: dict[Hashable, int] = {}
-    for index, entry in enumerate(entries):
-        first = seen.setdefault(entry, index)
-        if first != index:
-            problem = f"{noun} is already in {table}[{first + 1}]; remove one of the two"
-            raise source.refusal((table, index, key), problem)

@@ -68,7 +68,7 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_table("policy", old.policy, new.policy, new.policy.__struct_fields__),
         *_of_entries("bearer", old.bearers, new.bearers, lambda entry: entry.name),
         *_of_entries("listen", old.listens, new.listens, lambda entry: entry.address),
-        *_of_entries("link", old.links, new.links, lambda entry: f"{entry.peer} at {entry.address}"),
+        *_of_entries("link", old.links, new.links, lambda entry: entry.title),
         *_of_entries("export", old.exports, new.exports, lambda entry: entry.service),
         *_of_entries("import", old.imports, new.imports, lambda entry: entry.service),
         *_of_entries("direct", old.directs, new.directs, lambda entry: f"{entry.name} of {entry.service}"),

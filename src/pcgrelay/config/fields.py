@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from pcgrelay.config.settings import SOCKET_MODE
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source
 from pcgrelay.config.values import UNIX, Address, escaped_bytes
-from pcgrelay.model import check_label
+from pcgrelay.model import Precedence, check_label
 
 T = TypeVar("T")
 
@@ -42,6 +42,10 @@ def file_path(source: Source, where: KeyPath, text: str) -> Path:
 
 def bearer_name(source: Source, where: KeyPath, text: str) -> str:
     return parsed(source, (*where, "bearer"), text, lambda text: check_label(text, "bearer"))
+
+
+def precedence(text: str) -> Precedence:
+    return Precedence[text.upper().replace("-", "_")]
 
 
 def dialled(source: Source, where: KeyPath, text: str) -> Address:
@@ -151,3 +155,13 @@ def refuse_twice(source: Source, table: str, key: str, texts: tuple[str, ...], i
     for place, text in enumerate(texts):
         if text in texts[:place]:
             raise source.refusal((*above, place), f"{text} stands here twice; remove one")
+
+
+def refuse_same(source: Source, table: str, key: str, entries: Iterable[Hashable], noun: str) -> None:
+    """Refuse entries of a table of which two are the same. key: the one that is shown as wrong."""
+    seen: dict[Hashable, int] = {}
+    for index, entry in enumerate(entries):
+        first = seen.setdefault(entry, index)
+        if first != index:
+            problem = f"{noun} is already in {table}[{first + 1}]; remove one of the two"
+            raise source.refusal((table, index, key), problem)

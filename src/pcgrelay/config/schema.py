@@ -112,8 +112,11 @@ class ListenTable(RuleTable, frozen=True, kw_only=True):
 class LinkTable(RuleTable, frozen=True, kw_only=True):
     """[[link]]."""
 
-    peer: str
-    address: str
+    peer: str | None = None  # this and `address`, or `discover`
+    address: str | None = None
+    discover: str | None = None
+    links: Annotated[int, Meta(ge=1, le=3)] | None = None  # none: 2; with `discover` alone
+    peers: tuple[str, ...] | None = None  # none: each relay that [policy] relays admits; with `discover` alone
     bearer: str = "internet"
     precedence: PrecedenceWord = "default"
     weight: Weight = 100
@@ -339,6 +342,9 @@ EXAMPLES = {
     "listen.weight": "weight = 50",
     "link.peer": 'peer = "relay-1.hub.example"',
     "link.address": 'address = "127.0.0.1:7400"',
+    "link.discover": 'discover = "_pcgrelay._tcp.relays.example"',
+    "link.links": "links = 2",
+    "link.peers": 'peers = ["relay-1.hub.example", "relay-2.hub.example"]',
     "link.bearer": 'bearer = "psn"',
     "link.precedence": 'precedence = "preferred"',
     "link.weight": "weight = 50",

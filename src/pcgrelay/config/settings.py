@@ -120,10 +120,54 @@ class LinkSettings(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
     paper: Paper | None = None
 
+    discover: str = ""  # the name by which discovery found the relay; empty: the file names it
+
+    @property
+    def title(self) -> str:
+        """Which entry of the file it is, for people."""
+        return f"{self.peer} at {self.address}"
+
     def dials_as(self, other: LinkSettings) -> bool:
         """Return whether a link that was dialled for the other settings can be kept for these."""
         mine = (self.peer, self.address, self.bearer, self.sources)
         return mine == (other.peer, other.address, other.bearer, other.sources)
+
+
+class DiscoverSettings(Struct, frozen=True, kw_only=True):
+    """[[link]] with discover: links to some of the relays that a name of DNS leads to."""
+
+    discover: str  # the name with the SRV records (RFC 2782), without the last dot
+    links: int = 2  # to so many relays
+    peers: tuple[NodeId, ...] = ()  # these alone; none: each relay that [policy] relays admits
+    bearer: str
+    precedence: Precedence = Precedence.DEFAULT
+    weight: int = 100
+    sources: tuple[str, ...] = ()
+    paper: Paper | None = None
+
+    @property
+    def title(self) -> str:
+        """Which entry of the file it is, for people."""
+        return f"found by {self.discover}"
+
+    def link_to(self, peer: NodeId, address: Address) -> LinkSettings:
+        """Return the settings of a link to a relay that was found."""
+        return LinkSettings(
+            peer=peer,
+            address=address,
+            bearer=self.bearer,
+            precedence=self.precedence,
+            weight=self.weight,
+            sources=self.sources,
+            paper=self.paper,
+            discover=self.discover,
+        )
+
+    def admits(self, peer: NodeId, policy: PolicySettings) -> bool:
+        """Return whether a relay that was found may be linked. DNS proves nothing: the file says whose relays may."""
+        if not policy.may_relay(peer.organisation):
+            return False
+        return peer in self.peers if self.peers else policy.relays is not None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -298,7 +342,7 @@ class Config(Struct, frozen=True, kw_only=True):
     identity: IdentitySettings
     policy: PolicySettings
     listens: tuple[ListenSettings, ...]
-    links: tuple[LinkSettings, ...]
+    links: tuple[LinkSettings | DiscoverSettings, ...]  # in the order of the file
     exports: tuple[ExportSettings, ...]
     imports: tuple[ImportSettings, ...]
     log: LogSettings
@@ -311,6 +355,16 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
     approvals: ApprovalsSettings | None = None
+
+    @property
+    def named_links(self) -> tuple[LinkSettings, ...]:
+        """The links of which the file names the neighbour."""
+        return tuple(link for link in self.links if isinstance(link, LinkSettings))
+
+    @property
+    def discoveries(self) -> tuple[DiscoverSettings, ...]:
+        """The links whose neighbours DNS leads to."""
+        return tuple(link for link in self.links if isinstance(link, DiscoverSettings))
 
     @property
     def readers(self) -> dict[str, ReaderSettings]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pcgrelay.clock import Clock
-from pcgrelay.config import LinkSettings
+from pcgrelay.config import DiscoverSettings, LinkSettings, PolicySettings
 from pcgrelay.doctor.findings import broken, doubtful, good
 from pcgrelay.finding import Finding
 from pcgrelay.identity.dates import Phase, Span
@@ -18,8 +18,12 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.skew import SKEW_MOST_S, Skew
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
-from pcgrelay.net.resolver import NameAbsentError, Use
+from pcgrelay.link.dialled import FoundRelay
+from pcgrelay.link.relay_choice import own_order
+from pcgrelay.model import NodeId
+from pcgrelay.net.resolver import NameAbsentError, Outcome, Use
 from pcgrelay.net.sockets import Where, connect, resolve
+from pcgrelay.net.srv import ask_srv
 from pcgrelay.output import milliseconds
 from pcgrelay.policy.rules import link_refusal
 from pcgrelay.services.target_causes import failure_of
@@ -33,6 +37,7 @@ RTT_MOST_MS = 500.0
 _TCP_INFO = struct.Struct("=60xI4xI")  # pmtu, rtt (microseconds)
 _CURES = {
     "unexpected_identity": "Correct peer or address of this [[link]].",
+    "relay_not_admitted": "Name it in peers of this [[link]], or its organisation in [policy] relays; or mend DNS.",
     "own_identity": "Correct the address: it leads back to this node.",
     "unknown_issuer": "Give both nodes the CA of the realm as trust.",
     "expired": "That node needs a new certificate; or one of the clocks is wrong.",
@@ -48,12 +53,51 @@ _CURES = {
     "closed": "Check that a pcgrelay node listens at that address, and what its log says.",
     "deadline": "Check that a pcgrelay node listens at that address, and nothing on the way holds TLS up.",
 }
+_Judge = Callable[[NodeId, PolicySettings], str | None]
 _ELSE = "See this reason in docs/operations.md, and the log of that node."
 
 
 async def examine_link(number: int, settings: LinkSettings, local: LocalIdentity | None, clock: Clock) -> list[Finding]:
     """Examine one [[link]], the first being number 1. local: None if this node's own files cannot be used."""
-    where = f"link[{number}] ({settings.peer.dotted})"
+
+    def judge(peer: NodeId, policy: PolicySettings) -> str | None:
+        return link_refusal(policy, peer, settings.peer)
+
+    return await _examine(f"link[{number}] ({settings.peer.dotted})", settings, judge, local, clock)
+
+
+async def examine_discovery(
+    number: int, settings: DiscoverSettings, local: LocalIdentity | None, clock: Clock
+) -> list[Finding]:
+    """Examine one [[link]] with discover: what DNS says, and as many of its relays as are to be linked."""
+    where = f"link[{number}] ({settings.discover})"
+    answer = await ask_srv(settings.discover)
+    if answer.outcome is Outcome.ABSENT:
+        sentence = f"DNS has no SRV records at {settings.discover}."
+        return [broken(where, sentence, "Correct discover, or have the records made.")]
+    if answer.outcome is Outcome.UNKNOWN:
+        sentence = f"DNS does not answer for {settings.discover} with records that can be used."
+        return [broken(where, sentence, "Check /etc/resolv.conf, the way to the name service, and the records.")]
+    count = "one relay" if len(answer.records) == 1 else f"{len(answer.records)} relays"
+    found = [good(where, f"DNS leads to {count}; {settings.links} links are wanted.")]
+    if len(answer.records) < settings.links:
+        found = [doubtful(where, f"DNS leads to {count} only; {settings.links} links are wanted.", "Add records.")]
+
+    def judge(peer: NodeId, policy: PolicySettings) -> str | None:
+        return None if settings.admits(peer, policy) else "relay_not_admitted"
+
+    node = local.config.node.id.uri if local is not None else ""
+    nearest = own_order(answer.records, node)[: settings.links]
+    relays = (
+        _examine(f"{where} {record.address}", FoundRelay(settings, record.address), judge, local, clock)
+        for record in nearest
+    )
+    return [*found, *(finding for findings in await asyncio.gather(*relays) for finding in findings)]
+
+
+async def _examine(
+    where: str, settings: LinkSettings | FoundRelay, judge: _Judge, local: LocalIdentity | None, clock: Clock
+) -> list[Finding]:
     try:
         found = await resolve(settings.address, CONNECT_MS, Use.LINK)
     except NameAbsentError:
@@ -70,12 +114,12 @@ async def examine_link(number: int, settings: LinkSettings, local: LocalIdentity
         sentence = f"{failure.detail[:1].upper()}{failure.detail[1:]}."
         return [broken(where, sentence, "Check that the node runs there, the address, and firewalls on the way.")]
     try:
-        return [*_way(where, sock, settings), *await _handshake(where, sock, settings, local, clock)]
+        return [*_way(where, sock, settings), *await _handshake(where, sock, judge, local, clock)]
     finally:
         sock.close()
 
 
-def _way(where: str, sock: socket.socket, settings: LinkSettings) -> Iterable[Finding]:
+def _way(where: str, sock: socket.socket, settings: LinkSettings | FoundRelay) -> Iterable[Finding]:
     """Judge the way to a neighbour by what TCP knows of it after the connection is up."""
     mtu, rtt_us = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
     rtt_ms = rtt_us / 1_000
@@ -90,7 +134,7 @@ def _way(where: str, sock: socket.socket, settings: LinkSettings) -> Iterable[Fi
 
 
 async def _handshake(
-    where: str, sock: socket.socket, settings: LinkSettings, local: LocalIdentity | None, clock: Clock
+    where: str, sock: socket.socket, judge: _Judge, local: LocalIdentity | None, clock: Clock
 ) -> list[Finding]:
     if local is None:
         return [doubtful(where, "No handshake was tried: this node's own files cannot be used.", "Mend those first.")]
@@ -100,7 +144,7 @@ async def _handshake(
             sock,
             local.context,
             local.link_parameters(),
-            lambda peer: link_refusal(policy, peer, settings.peer),
+            lambda peer: judge(peer, policy),
             client=True,
             deadline_ms=HANDSHAKE_MS,
         )
@@ -137,17 +181,20 @@ def _clock(where: str, skew: Skew) -> Finding:
 
 
 async def examine_links(
-    links: Iterable[LinkSettings], local: LocalIdentity | None, clock: Clock, deadline_s: float
+    links: Iterable[LinkSettings | DiscoverSettings], local: LocalIdentity | None, clock: Clock, deadline_s: float
 ) -> list[Finding]:
     """Examine all links at once."""
     numbered = list(enumerate(links, 1))
 
-    async def one(number: int, settings: LinkSettings) -> list[Finding]:
+    async def one(number: int, settings: LinkSettings | DiscoverSettings) -> list[Finding]:
         try:
             async with asyncio.timeout(deadline_s):
+                if isinstance(settings, DiscoverSettings):
+                    return await examine_discovery(number, settings, local, clock)
                 return await examine_link(number, settings, local, clock)
         except TimeoutError:
-            where = f"link[{number}] ({settings.peer.dotted})"
+            name = settings.discover if isinstance(settings, DiscoverSettings) else settings.peer.dotted
+            where = f"link[{number}] ({name})"
             return [broken(where, f"Not examined within {deadline_s:g} s.", "Give --deadline more seconds.")]
 
     found = await asyncio.gather(*(one(number, settings) for number, settings in numbered))

@@ -116,7 +116,7 @@ class Drills:
         config = self._parts.node.local.config
         return {
             BACKUP: [str(entry.service) for entry in config.imports if config.directs_of(entry.service)],
-            RELAY_LOSS: sorted({link.peer.dotted for link in config.links}),
+            RELAY_LOSS: sorted({link.peer.dotted for link in config.named_links}),
             BEARER_LOSS: sorted(
                 {*(link.bearer for link in config.links), *(listen.bearer for listen in config.listens)}
             ),

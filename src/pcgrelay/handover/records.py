@@ -34,6 +34,7 @@ class LinkHandover(Struct, frozen=True, kw_only=True):
     generation: int = 0
     authenticated_ms: int = 0
     lanes_up: dict[int, int] = {}
+    discover: str = ""  # the name of DNS that led to the neighbour
 
 
 class PathHandover(Struct, frozen=True, kw_only=True):

@@ -16,10 +16,10 @@ class Bar:
     bearer: str | None = None
     lifted: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def holds(self, peer: NodeId, bearer: str) -> bool:
+    def holds(self, peer: NodeId | None, bearer: str) -> bool:
         """Whether a link is not to come up now."""
         return not self.lifted.is_set() and self.is_of(peer, bearer)
 
-    def is_of(self, peer: NodeId, bearer: str) -> bool:
-        """Whether a link is one of those that are barred."""
-        return peer == self.peer or bearer == self.bearer
+    def is_of(self, peer: NodeId | None, bearer: str) -> bool:
+        """Whether a link is one of those that are barred. peer: None if it has not proved its name yet."""
+        return (peer is not None and peer == self.peer) or bearer == self.bearer

@@ -1,25 +1,29 @@
-"""Dialling of links: each [[link]] of the configuration, one attempt at a time, with back-off, without end."""
+"""Dialling of links: each [[link]] of the configuration, one attempt at a time, with back-off, without end.
+
+`discovery` has how relays are found that the file does not name.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass, field
 
 from pcgrelay.clock import Clock
-from pcgrelay.config import LinkSettings
+from pcgrelay.config import DiscoverSettings, LinkSettings
+from pcgrelay.identity.exporter import wipe_secret
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.api import LinkRegistry
 from pcgrelay.link.control import handshake_over
+from pcgrelay.link.dialled import DialledLink
+from pcgrelay.link.discovery import Discovery
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit, LinkFailed
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
 from pcgrelay.net.ratelimit import TokenBucket
-from pcgrelay.net.sockets import SourceError, Where, connect
-from pcgrelay.policy.rules import link_refusal
+from pcgrelay.net.sockets import SourceError, connect
 
 FAILURE_LINE_MS = 60_000
 # A neighbour whose lanes are up and whose control connection ends is being upgraded: it is dialled again with less
@@ -28,61 +32,90 @@ RETURNS_AT_ONCE = 3
 RETURNS_EACH_SECOND = 0.05
 
 
-@dataclass(slots=True)
-class DialledLink:
-    """A link that the configuration names, and the state of dialling it."""
-
-    settings: LinkSettings
-    link: Link | None = None
-    attempts: int = 0
-    reason: str = ""
-    last: list[Where] = field(default_factory=list)  # the addresses of its name when it was last resolved
-    returns: TokenBucket | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
-
-
 class Dialler:
     """Dials the links that the configuration names, and dials them again whenever they are lost."""
 
     def __init__(self, registry: LinkRegistry, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
-        self.wanted = [DialledLink(settings) for settings in local.config.links]
+        self.named = [DialledLink(settings) for settings in local.config.named_links]
+        self.discoveries: list[Discovery] = []
+        self._searches: dict[str, list[asyncio.Task[None]]] = {}  # by the name
         self._registry = registry
         self._local = local
         self._emit = emit
         self._clock = clock
         self._throttle = Throttle(FAILURE_LINE_MS)
+        self.discoveries += [self._discovery(settings) for settings in local.config.discoveries]
+
+    @property
+    def wanted(self) -> list[DialledLink]:
+        """The links that are dialled: to neighbours that the file names, then to relays that DNS leads to."""
+        return [*self.named, *(slot for discovery in self.discoveries for slot in discovery.slots)]
+
+    def discovery(self, name: str) -> Discovery | None:
+        """Return what looks for relays by that name, if the file has it."""
+        return next((each for each in self.discoveries if each.settings.discover == name), None)
 
     def start(self) -> None:
-        """Start a task for each link that has none yet."""
+        """Start a task for each link that has none yet, and those that look for relays."""
         for wanted in self.wanted:
-            if wanted.task is None:
-                wanted.task = self._registry.spawn(self._keep(wanted), "dialler")
+            self._begin(wanted)
+        for discovery in self.discoveries:
+            name = discovery.settings.discover
+            if name not in self._searches:
+                self._searches[name] = [self._registry.spawn(work, "discovery") for work in discovery.work()]
+
+    def _begin(self, wanted: DialledLink) -> None:
+        if wanted.task is None:
+            wanted.task = self._registry.spawn(self._keep(wanted), "dialler")
+
+    def _discovery(self, settings: DiscoverSettings) -> Discovery:
+        return Discovery(
+            settings,
+            self._local.config.node.id,
+            begin=self._begin,
+            is_named=lambda peer: any(wanted.peer == peer for wanted in self.named),
+            refuse_count=self._registry.refuse_count,
+            emit=self._emit,
+            clock=self._clock,
+        )
 
     def reload(self) -> None:
         """Apply a new configuration: dial the new links, retire the removed ones."""
-        settings = self._local.config.links
-        old, self.wanted = self.wanted, []
+        settings = self._local.config.named_links
+        old, self.named = self.named, []
         for each in settings:
-            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or DialledLink(each)
+            kept = next((wanted for wanted in old if _dials_as(wanted, each)), None) or DialledLink(each)
             kept.settings = each
-            self.wanted.append(kept)
-        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
+            self.named.append(kept)
+        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.named)]
+        self._reload_discoveries()
         self.start()
         for wanted in gone:
-            if wanted.task is not None:
-                wanted.task.cancel()
-            if wanted.link is not None:
-                wanted.link.retire("removed")
+            wanted.drop("removed")
+
+    def _reload_discoveries(self) -> None:
+        config, old = self._local.config, self.discoveries
+        self.discoveries = []
+        for each in config.discoveries:
+            kept = next((known for known in old if known.settings.discover == each.discover), None)
+            if kept is not None:
+                kept.apply(each, config.policy)
+            self.discoveries.append(kept or self._discovery(each))
+        for gone in old:
+            if not any(gone is kept for kept in self.discoveries):
+                for task in self._searches.pop(gone.settings.discover, []):
+                    task.cancel()
+                gone.end()
 
     async def _keep(self, wanted: DialledLink) -> None:
         while True:
             await self._let_through(wanted)
             started = self._clock.monotonic_ms()
             try:
-                link = await self._dialled(wanted.settings, wanted.last)
+                link = await self._dialled(wanted)
             except HandshakeRefused as refused:
-                if refused.shuts_out:
-                    self._registry.shut_out_by(wanted.settings.peer)
+                if refused.shuts_out and wanted.peer is not None:
+                    self._registry.shut_out_by(wanted.peer)
                 self._failed(wanted, refused.reason, str(refused))
             except Exception as error:
                 # An error of a library ends this attempt and nothing else.
@@ -97,12 +130,12 @@ class Dialler:
                     # Its lanes show that the neighbour is alive: it is being upgraded and is back at once.
                     wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
+            wanted.changed()
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
 
     async def _let_through(self, wanted: DialledLink) -> None:
         """Wait until the link may come up. Then it is dialled at once, whatever came before."""
-        settings = wanted.settings
-        while (bar := self._registry.bar) is not None and bar.holds(settings.peer, settings.bearer):
+        while (bar := self._registry.bar) is not None and bar.holds(wanted.peer, wanted.settings.bearer):
             wanted.reason = "drill"
             await bar.lifted.wait()
             wanted.attempts = 0
@@ -112,22 +145,22 @@ class Dialler:
         wanted.returns = wanted.returns or TokenBucket(RETURNS_AT_ONCE, RETURNS_EACH_SECOND, now)
         return wanted.returns.spend(now)
 
-    async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
-        local = self._local
+    async def _dialled(self, wanted: DialledLink) -> Link | None:
+        local, settings = self._local, wanted.settings
         policy = local.config.policy
 
         def judge(peer: NodeId) -> str | None:
-            return link_refusal(policy, peer, settings.peer)
+            return wanted.refusal(peer, policy)
 
         async def dial() -> socket.socket:
-            return await connect(settings.address, policy.handshake_deadline_ms, last, settings.sources)
+            return await connect(settings.address, policy.handshake_deadline_ms, wanted.last, settings.sources)
 
         try:
             sock = await dial()
         except SourceError as error:
-            raise HandshakeRefused("no_source_address", f"{error} Links to {settings.peer} go out from it.") from None
+            raise HandshakeRefused("no_source_address", f"{error} Links to {wanted.title} go out from it.") from None
         except (OSError, TimeoutError):
-            raise HandshakeRefused("unreachable", f"{settings.peer} cannot be reached at its address.") from None
+            raise HandshakeRefused("unreachable", f"{wanted.title} cannot be reached at its address.") from None
         try:
             established, connection = await handshake_over(
                 sock,
@@ -140,7 +173,12 @@ class Dialler:
         except BaseException:
             sock.close()
             raise
-        return self._registry.add(established, connection, settings, dial)
+        made = wanted.made_with(established.peer, established.peer_role)
+        if isinstance(made, str):
+            wipe_secret(established.secret)
+            connection.abandon()
+            raise HandshakeRefused(made, f"{established.peer} answered, which is not to be linked by this name.")
+        return self._registry.add(established, connection, made, dial)
 
     def _failed(self, wanted: DialledLink, reason: str, cause: str) -> None:
         settings = wanted.settings
@@ -149,13 +187,18 @@ class Dialler:
             cause = f"{cause} {self._local.own_fault}"
         self._registry.refuse_count(reason)
         # A new reason is logged at once, the same one again at intervals.
-        if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
+        if self._throttle.admit(f"{wanted.title} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
             self._emit(
                 LinkFailed(
-                    peer=settings.peer.dotted,
+                    peer=wanted.peer.dotted if wanted.peer is not None else "",
+                    discover=wanted.discover,
                     bearer=settings.bearer,
                     reason=reason,
                     cause=cause,
                     attempts=wanted.attempts + 1,
                 )
             )
+
+
+def _dials_as(wanted: DialledLink, settings: LinkSettings) -> bool:
+    return isinstance(wanted.settings, LinkSettings) and wanted.settings.dials_as(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, LinkSettings, ListenSettings
 from pcgrelay.dataplane.api import LinkPlane
@@ -18,6 +20,7 @@ NOWHERE = "0.0.0.0:1"
 
 def link_handover(link: Link) -> LinkHandover:
     """Return the hand-over record of a link."""
+    settings = link.standing.settings
     return LinkHandover(
         number=link.number,
         peer=link.peer.uri,
@@ -33,10 +36,11 @@ def link_handover(link: Link) -> LinkHandover:
         chain=write_chain(link.chain),
         draining=link.draining,
         opened_ms=link.opened_ms,
-        address=str(link.standing.settings.address),
+        address=str(settings.address),
         generation=link.generation,
         authenticated_ms=link.schedule.authenticated_ms,
         lanes_up=dict(link.lanes_up),
+        discover=settings.discover if isinstance(settings, LinkSettings) else "",
     )
 
 
@@ -90,9 +94,11 @@ def restored_settings(handover: LinkHandover, config: Config) -> LinkSettings | 
         )
         return next(came_in, ListenSettings(address=address, bearer=handover.bearer))
     peer = NodeId.from_uri(handover.peer)
+    if found := next((each for each in config.discoveries if each.discover == handover.discover), None):
+        return structs.replace(found.link_to(peer, address), bearer=handover.bearer)
     dialled = (
         each
-        for each in config.links
+        for each in config.named_links
         if each.bearer == handover.bearer and (not handover.address or each.address == address) and each.peer == peer
     )
     return next(dialled, LinkSettings(peer=peer, address=address, bearer=handover.bearer))

@@ -103,11 +103,15 @@ class LinkTable:
 
     def _standings_reload(self) -> None:
         config = self._local.config
-        dialled = {(each.peer, each.address): each for each in config.links}
+        dialled = {(each.peer, each.address): each for each in config.named_links}
+        searched = {each.discover: each for each in config.discoveries}
         came_in = {each.address: each for each in config.listens}
         for key, standing in list(self._standings.items()):
             peer, is_dialled, address = key
             found = dialled.get((peer, address)) if is_dialled else came_in.get(address)
+            if isinstance(standing.settings, LinkSettings) and (by := searched.get(standing.settings.discover)):
+                # A relay that was found is not in the file, but the name that led to it is.
+                found = found or by.link_to(peer, address)
             if found is not None and _is_same_way(standing.settings, found):
                 standing.settings = found
             elif found is not None:
@@ -196,7 +200,7 @@ class LinkTable:
         return (
             bool(self._shut_out)
             and all(link.state is LinkState.CLOSED for link in self.links.values())
-            and all(wanted.settings.peer in self._shut_out for wanted in self.dialler.wanted)
+            and all(wanted.peer in self._shut_out for wanted in self.dialler.wanted)
         )
 
     def unknown_messages(self) -> dict[str, int]:
@@ -277,15 +281,25 @@ class LinkTable:
             link = restore_link(handover, standing, plane=self._plane, observer=self, clock=self._clock)
             self._next_number = max(self._next_number, link.number)
             self._enter(link)
+            if isinstance(given, LinkSettings) and (discovery := self.dialler.discovery(given.discover)):
+                discovery.adopt(link, given.address)
 
     def judge_restored(self) -> None:
         """End the restored links that are no longer allowed: the configuration may have changed since."""
         named = [wanted.settings for wanted in self.dialler.wanted]
         for link in list(self.links.values()):
-            if link.dialled and link.standing.settings not in named:
+            settings = link.standing.settings
+            if isinstance(settings, LinkSettings) and settings not in named and not self._is_found(link, settings):
                 link.retire("removed")
         self._retire_accepted()
         self._judge(self._refusal_of)
+
+    def _is_found(self, link: Link, settings: LinkSettings) -> bool:
+        """Return whether the configuration still allows a link to a relay that DNS led to."""
+        discovery = self.dialler.discovery(settings.discover)
+        if discovery is None or discovery.settings.link_to(link.peer, settings.address) != settings:
+            return False
+        return discovery.settings.admits(link.peer, self._local.config.policy)
 
     # -- what links report -------------------------------------------------------------------------------------
 

@@ -170,6 +170,7 @@ class LinkFailed(Record, frozen=True, kw_only=True):
     reason: str
     cause: str
     attempts: int
+    discover: str = ""  # the name that led to it; `peer` is empty until a relay has answered there
 
 
 class LaneDown(Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from pcgrelay.config import Config, Paper
+from pcgrelay.config import Config, DiscoverSettings, LinkSettings, Paper
 from pcgrelay.policy import judging
 from pcgrelay.policy.judging import Judge, Kind, Value
 
@@ -219,19 +219,33 @@ LISTEN = Table(
     title=lambda listen: f"{listen.address} on {listen.bearer}",
     named_by=("bearer",),
 )
+
+
+def _of_named_link(value: Callable[[LinkSettings], Value]) -> Callable[[Any], Value]:
+    return lambda link: value(link) if isinstance(link, LinkSettings) else None
+
+
+def _of_discovery(value: Callable[[DiscoverSettings], Value], otherwise: Value = None) -> Callable[[Any], Value]:
+    return lambda link: value(link) if isinstance(link, DiscoverSettings) else otherwise
+
+
 LINK = Table(
     "link",
     lambda config: config.links,
     (
-        Key("peer", lambda link: link.peer.dotted, judging.widens),
-        *_named("address"),
+        Key("peer", _of_named_link(lambda link: link.peer.dotted), judging.widens),
+        Key("address", _of_named_link(lambda link: str(link.address)), judging.widens),
+        Key("discover", lambda link: link.discover or None, judging.widens),
+        # To more relays nothing is allowed that is not to fewer.
+        Key("links", _of_discovery(lambda link: link.links, 2), judging.neutral, 2),
+        Key("peers", _of_discovery(lambda link: sorted(peer.dotted for peer in link.peers) or None), judging.patterns),
         Key("bearer", _of("bearer"), judging.widens, "internet"),
         *_order(),
         Key("source", _texts("sources"), judging.widens, []),
         *_papers(),
     ),
-    title=lambda link: f"{link.peer.dotted} at {link.address}",
-    named_by=("peer", "address"),
+    title=lambda link: link.title,
+    named_by=("peer", "address", "discover"),
 )
 EXPORT = Table(
     "export",

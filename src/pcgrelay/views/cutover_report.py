@@ -136,7 +136,8 @@ def _drills(plan: Plan, records: Iterable[DrillRecord]) -> Iterator[DrillFacts]:
 
 def _names(config: Config) -> Iterator[str]:
     """What the configuration calls nodes, organisations, networks and hosts."""
-    nodes = [config.node.id, *(each.peer for each in config.links)]
+    nodes = [config.node.id, *(each.peer for each in config.named_links)]
+    nodes += [peer for each in config.discoveries for peer in each.peers]
     yield from (part for each in nodes for part in (each.name, each.organisation))
     services = [each.service for each in config.imports] + [each.service for each in config.exports]
     yield from (each.organisation for each in services)
@@ -145,4 +146,5 @@ def _names(config: Config) -> Iterator[str]:
     yield from (each.bearer for each in config.listens)
     yield from (name for each in config.directs for name in (each.name, each.bearer, each.target.host))
     yield from (each.target.host for each in config.exports)
-    yield from (each.address.host for each in config.links)
+    yield from (each.address.host for each in config.named_links)
+    yield from (each.discover for each in config.discoveries)

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from pcgrelay import __version__
 from pcgrelay.admin.condition import condition_of, troubles
+from pcgrelay.admin.discovery import DiscoveryStatus
 from pcgrelay.admin.status import (
     DrillsStatus,
     LinkStatus,
@@ -25,6 +26,7 @@ from pcgrelay.admin.status import (
     TablesStatus,
     WorkerStatus,
 )
+from pcgrelay.config import LinkSettings
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.link_totals import Place
 from pcgrelay.gateway.node import Node
@@ -70,6 +72,7 @@ def node_status(node: Node) -> Status:
         marking=node_marking(node),
         clearances=clearances_status(node, refusals),
         links=_links(node),
+        discoveries=_discoveries(node),
         sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
         services=_services(node, role) if isinstance(role, EdgeRole) else (),
         organisations=organisations_status(role.services.traffic.rows.items()) if isinstance(role, EdgeRole) else (),
@@ -105,7 +108,8 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
         if wanted.link is None or wanted.link.state is LinkState.CLOSED:
             found.append(
                 LinkStatus(
-                    peer=wanted.settings.peer.dotted,
+                    peer=wanted.peer.dotted if wanted.peer is not None else "",
+                    discover=wanted.discover,
                     bearer=wanted.settings.bearer,
                     direction="out",
                     address=str(wanted.settings.address),
@@ -121,6 +125,21 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
             LinkStatus(peer=peer.dotted, bearer=bearer, direction="in", address=address, state="away", away_since=since)
         )
     return numbered(sorted(found, key=_place), node.link_totals.ended)
+
+
+def _discoveries(node: Node) -> tuple[DiscoveryStatus, ...]:
+    return tuple(
+        DiscoveryStatus(
+            discover=each.settings.discover,
+            bearer=each.settings.bearer,
+            wanted=each.settings.links,
+            up=each.up,
+            relays=len(each.relays),
+            answered=each.answered,
+            absent=each.is_absent,
+        )
+        for each in node.link_table.dialler.discoveries
+    )
 
 
 def _place(link: LinkStatus) -> Place:
@@ -176,6 +195,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         cleared=link_cleared(node, link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
+        discover=settings.discover if isinstance(settings, LinkSettings) else "",
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
         generation=link.generation,
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,

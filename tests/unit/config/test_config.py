@@ -75,7 +75,7 @@ def test_each_key_has_an_example_that_works() -> None:
     assert set(schema.EXAMPLES) == known
     # A drill is of one of the three. Who comes the old way has no name to tell, and only a unix socket has a mode.
     drills = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
-    others = {*drills, "export.proxy", "import.mode", "import.group"}
+    others = {*drills, "export.proxy", "import.mode", "import.group", "link.discover", "link.links", "link.peers"}
     text = "".join(
         f"{schema.EXAMPLES[name]}\n"
         + "".join(
@@ -87,6 +87,9 @@ def test_each_key_has_an_example_that_works() -> None:
         text += f'[[drill]]\nkind = "{kind}"\nevery = "1d"\n{schema.EXAMPLES[key]}\n'
     text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{schema.EXAMPLES["export.proxy"]}\n{PAPER}'
     rights = f"{schema.EXAMPLES['import.mode']}\n{schema.EXAMPLES['import.group']}\n"
+    text += (
+        "[[link]]\n" + "".join(f"{schema.EXAMPLES[f'link.{key}']}\n" for key in ("discover", "links", "peers")) + PAPER
+    )
     text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}{PAPER}'
     assert config.parse(text, PATH).node.id.name == "kent-1"
 

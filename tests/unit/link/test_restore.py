@@ -23,13 +23,14 @@ ADDRESS = Address.parse("192.0.2.1:8443")
 
 
 def handed_over(*, dialled: bool, bearer: str = "psn", address: str = str(ADDRESS)) -> Any:
-    return SimpleNamespace(peer=PEER.uri, dialled=dialled, bearer=bearer, address=address)
+    return SimpleNamespace(peer=PEER.uri, dialled=dialled, bearer=bearer, address=address, discover="")
 
 
 def file(*, links: str = "", listens: str = "") -> Any:
     """What the file says of the bearer now; nothing: it does not have that link or listener."""
     return SimpleNamespace(
-        links=[LinkSettings(peer=PEER, address=ADDRESS, bearer=links, weight=7)] if links else [],
+        discoveries=[],
+        named_links=[LinkSettings(peer=PEER, address=ADDRESS, bearer=links, weight=7)] if links else [],
         listens=[ListenSettings(address=ADDRESS, bearer=listens, weight=7)] if listens else [],
     )
 

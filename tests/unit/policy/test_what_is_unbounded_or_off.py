@@ -64,7 +64,9 @@ OTHERS = {
     "another value is another thing": (
         "link.source", "export.source", "export.proxy", "direct.source", "approvals.roles", "drill.service",
         "drill.relay", "drill.bearer", "drill.window", "drill.for",
+        "link.peer", "link.address", "link.discover",
     ),
+    "how many, of what another key allows": ("link.links",),
     "refuses and allows nothing": (
         "export.probe_send", "export.probe_expect", "direct.probe_send", "direct.probe_expect", "import.srv",
     ),
