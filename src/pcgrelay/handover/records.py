@@ -35,6 +35,7 @@ class LinkHandover(Struct, frozen=True, kw_only=True):
     authenticated_ms: int = 0
     lanes_up: dict[int, int] = {}
     discover: str = ""  # the name of DNS that led to the neighbour
+    found: tuple[tuple[int, str, int], ...] = ()  # where the host was last: family, number, port; the latest first
 
 
 class PathHandover(Struct, frozen=True, kw_only=True):

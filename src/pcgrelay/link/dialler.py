@@ -23,7 +23,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
 from pcgrelay.net.ratelimit import TokenBucket
-from pcgrelay.net.sockets import SourceError, connect
+from pcgrelay.net.sockets import SourceError, Where, connect
 
 FAILURE_LINE_MS = 60_000
 # A neighbour whose lanes are up and whose control connection ends is being upgraded: it is dialled again with less
@@ -54,6 +54,14 @@ class Dialler:
     def discovery(self, name: str) -> Discovery | None:
         """Return what looks for relays by that name, if the file has it."""
         return next((each for each in self.discoveries if each.settings.discover == name), None)
+
+    def adopt(self, link: Link, settings: LinkSettings, last: list[Where]) -> None:
+        """Go on with a link of the process before. last: where its host was, which holds while DNS does not answer."""
+        if discovery := self.discovery(settings.discover):
+            discovery.adopt(link, settings.address, last)
+        for wanted in self.named:
+            if _dials_as(wanted, settings):
+                wanted.last = last
 
     def start(self) -> None:
         """Start a task for each link that has none yet, and those that look for relays."""

@@ -129,11 +129,14 @@ class Discovery:
         """Return the two loops; they run until they are cancelled."""
         return [self._look_up(), self._keep()]
 
-    def adopt(self, link: Link, address: Address) -> None:
-        """Go on with a link of the process before: its relay counts as found until DNS has answered twice."""
+    def adopt(self, link: Link, address: Address, last: list[Where]) -> None:
+        """Go on with a link of the process before: its relay counts as found until DNS has answered twice.
+
+        last: where its host was.
+        """
         self.relays.setdefault(address, SrvRecord(0, 0, address))
         slot = self._slot(address)
-        slot.link, slot.seen = link, link.peer
+        slot.link, slot.seen, slot.last = link, link.peer, last
 
     def apply(self, settings: DiscoverSettings, policy: PolicySettings) -> None:
         """Apply what the file says now, and ask DNS. Links that the file does not allow any more end."""

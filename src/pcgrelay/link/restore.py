@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 
 from pcgrelay.clock import Clock
@@ -14,12 +16,13 @@ from pcgrelay.link.control import LostConnection
 from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.link import Link, LinkWatcher
 from pcgrelay.model import NodeId, Role, Suite
+from pcgrelay.net.sockets import ADDRESSES_TRIED, Where
 
 NOWHERE = "0.0.0.0:1"
 
 
-def link_handover(link: Link) -> LinkHandover:
-    """Return the hand-over record of a link."""
+def link_handover(link: Link, last: Sequence[Where] = ()) -> LinkHandover:
+    """Return the hand-over record of a link. last: where its host was when it was last resolved."""
     settings = link.standing.settings
     return LinkHandover(
         number=link.number,
@@ -41,6 +44,7 @@ def link_handover(link: Link) -> LinkHandover:
         authenticated_ms=link.schedule.authenticated_ms,
         lanes_up=dict(link.lanes_up),
         discover=settings.discover if isinstance(settings, LinkSettings) else "",
+        found=tuple((family, host, port) for family, (host, port) in last[:ADDRESSES_TRIED]),
     )
 
 
@@ -79,6 +83,11 @@ def restore_link(
     link.schedule = Schedule(handover.authenticated_ms or handover.opened_ms)
     link.lanes_up = dict(handover.lanes_up)
     return link
+
+
+def restored_places(handover: LinkHandover) -> list[Where]:
+    """Return where the host was for the process before, which no name service has to be asked for."""
+    return [(family, (host, port)) for family, host, port in handover.found[:ADDRESSES_TRIED]]
 
 
 def restored_settings(handover: LinkHandover, config: Config) -> LinkSettings | ListenSettings:

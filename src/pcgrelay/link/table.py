@@ -33,7 +33,7 @@ from pcgrelay.link.dialler import Dialler
 from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.link.renewer import LinkRenewer
-from pcgrelay.link.restore import link_handover, restore_link, restored_settings
+from pcgrelay.link.restore import link_handover, restore_link, restored_places, restored_settings
 from pcgrelay.log.events import (
     Emit,
     Failure,
@@ -270,7 +270,8 @@ class LinkTable:
 
     def to_handover(self) -> tuple[LinkHandover, ...]:
         """Return the hand-over records of the links that have lanes; another process can go on with these."""
-        return tuple(link_handover(link) for link in self.links.values() if link.lanes_up)
+        last = {wanted.link.number: wanted.last for wanted in self.dialler.wanted if wanted.link is not None}
+        return tuple(link_handover(link, last.get(link.number, ())) for link in self.links.values() if link.lanes_up)
 
     def restore(self, handovers: Sequence[LinkHandover]) -> None:
         """Restore the links of the previous process; only their lanes are left."""
@@ -281,8 +282,8 @@ class LinkTable:
             link = restore_link(handover, standing, plane=self._plane, observer=self, clock=self._clock)
             self._next_number = max(self._next_number, link.number)
             self._enter(link)
-            if isinstance(given, LinkSettings) and (discovery := self.dialler.discovery(given.discover)):
-                discovery.adopt(link, given.address)
+            if isinstance(given, LinkSettings):
+                self.dialler.adopt(link, given, restored_places(handover))
 
     def judge_restored(self) -> None:
         """End the restored links that are no longer allowed: the configuration may have changed since."""

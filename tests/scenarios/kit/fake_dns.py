@@ -18,7 +18,8 @@ OK, NXDOMAIN, NODATA, SERVFAIL, REFUSED, FORMERR, NOTIMP, SILENT = (
     "ok", "nxdomain", "nodata", "servfail", "refused", "formerr", "notimp", "silent",
 )  # fmt: skip
 CODES = {FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5}  # RFC 1035, 4.1.1
-TYPE_AAAA = 28
+TYPE_AAAA, TYPE_SRV = 28, 33
+Srv = tuple[int, int, int, str]  # priority, weight, port and host
 
 
 class Names:
@@ -29,6 +30,7 @@ class Names:
         self.asked = 0
         self.says: dict[str, tuple[str, str]] = {}  # by the first label: of IPv4 and of IPv6
         self.leads: dict[str, list[str]] = {}  # by the first label
+        self.services: dict[str, list[Srv] | str] = {}  # by the first label: SRV records, or another word
         self._config = folder / "resolv.conf"
         self._config.write_text(f"nameserver {HOST}\noptions timeout:1 attempts:1\n")
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -68,10 +70,20 @@ class Names:
         label = question[1 : 1 + question[0]].decode()
         wanted = int.from_bytes(question[-4:-2], "big")
         word = self.says.get(label, (OK, NODATA))[wanted == TYPE_AAAA]
+        services = self.services.get(label, []) if wanted == TYPE_SRV else []
+        if isinstance(services, str):
+            word, services = services, []
         if word == SILENT:
             return b""
         hosts = self.leads.get(label, [HOST]) if wanted == TYPE_A and word == OK else []
-        head = b"\xc0\x0c" + question[-4:] + (1).to_bytes(4, "big") + (4).to_bytes(2, "big")
-        records = b"".join(head + socket.inet_aton(host) for host in hosts)
-        counts = (1).to_bytes(2, "big") + len(hosts).to_bytes(2, "big") + bytes(4)
+        found = [socket.inet_aton(host) for host in hosts] + [_srv(*each) for each in services]
+        head = b"\xc0\x0c" + question[-4:] + (1).to_bytes(4, "big")
+        records = b"".join(head + len(data).to_bytes(2, "big") + data for data in found)
+        counts = (1).to_bytes(2, "big") + len(found).to_bytes(2, "big") + bytes(4)
         return query[:2] + bytes([0x81, 0x80 | CODES.get(word, 0)]) + counts + question + records
+
+
+def _srv(priority: int, weight: int, port: int, host: str) -> bytes:
+    """RFC 2782, with the host as labels (RFC 1035, 3.1)."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in host.split(".") if label)
+    return b"".join(number.to_bytes(2, "big") for number in (priority, weight, port)) + labels + b"\0"

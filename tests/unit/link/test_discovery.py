@@ -434,7 +434,7 @@ def test_a_link_of_the_process_before_goes_on_without_dns() -> None:
     async def work(world: World) -> None:
         link = world._link(relay("a"), "a")
         link.state = LinkState.ORPHANED
-        world.discovery.adopt(link, at("a"))
+        world.discovery.adopt(link, at("a"), [])
         world.start()
         (slot,) = world.discovery.slots
         world._begin(slot)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.config import Address, DiscoverSettings, LinkSettings, ListenSettings
 from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
-from pcgrelay.link.restore import restored_settings
+from pcgrelay.link.restore import restored_places, restored_settings
 from pcgrelay.model import NodeId, Role, Suite
 from tests.support.nodes_in_process import HUB, Nodes
 from tests.support.pki import REALM
@@ -82,3 +82,26 @@ async def test_a_new_link_over_another_network_is_not_taken_for_the_restored_one
     assert (old.bearer, new.bearer) == ("psn", "internet")
     assert entered("internet").standing is new.standing
     await nodes.stop()
+
+
+def test_a_relay_that_dns_led_to_is_of_the_name_that_the_file_has() -> None:
+    by = DiscoverSettings(discover="_pcgrelay._tcp.relays.example", bearer="psn", weight=7)
+    record = handed_over(dialled=True)
+    record.discover = by.discover
+    now = file()
+    now.discoveries = [by]
+    found = restored_settings(record, now)
+    assert isinstance(found, LinkSettings)
+    assert (found.peer, found.address, found.discover, found.weight) == (PEER, ADDRESS, by.discover, 7)
+    now.discoveries = []
+    without = restored_settings(record, now)
+    assert isinstance(without, LinkSettings)
+    assert without.discover == ""
+
+
+def test_places_of_a_host_are_bounded() -> None:
+    record = handed_over(dialled=True)
+    record.found = tuple((2, f"192.0.2.{number}", 7400) for number in range(20))
+    places = restored_places(record)
+    assert places[0] == (2, ("192.0.2.0", 7400))
+    assert len(places) == 8
