@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -29,6 +30,10 @@ ADVERT_FORM_BYTES = 64  # headers of arrays and byte strings in an ADVERT, with 
 SERVICES_MOST = 1024
 RELAYS_MOST = 8
 EDGES_MOST = 10_000
+# Objects that are shared, so that a realm with many ways to each edge needs little memory. Beyond that they are not.
+PATHS_HELD = 1_024  # for each link
+AUTHORITIES_HELD = 64
+IDENTITIES_HELD = 4_096
 # Limit of an entry, its signature and its chain together. Each relay on the path adds its name, so the first message
 # must leave room for all names: otherwise the last relay could not pass on what the first accepted.
 ENTRY_MOST_BYTES = MESSAGE_LIMIT_BYTES - RELAYS_MOST * (URI_LIMIT + 3) - ADVERT_FORM_BYTES
@@ -75,16 +80,45 @@ class SignedEntry:
     chain: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedEntry:
-    """An entry that came over one link, verified and decoded."""
+class VerifiedEntry(Struct, frozen=True, gc=False):
+    """An entry, verified and decoded. It is the same whichever link it came over."""
 
     signed: SignedEntry
     edge: NodeId
     sequence: int
     lives_until_ms: int  # on the monotonic clock, so that a jump of the wall clock does not expire it
     offers: tuple[Offer, ...]
+
+
+class ReceivedEntry(Struct, frozen=True, gc=False):
+    """An entry as it came over one link.
+
+    A relay has 100,000 of these in a realm of 50 relays and 2,000 edges. So it is small, and the collector of garbage
+    does not look at it: nothing in it leads back to it.
+    """
+
+    verified: VerifiedEntry
     path: tuple[str, ...]  # identities of the relays, nearest to the edge first
+
+    @property
+    def signed(self) -> SignedEntry:
+        return self.verified.signed
+
+    @property
+    def edge(self) -> NodeId:
+        return self.verified.edge
+
+    @property
+    def sequence(self) -> int:
+        return self.verified.sequence
+
+    @property
+    def lives_until_ms(self) -> int:
+        return self.verified.lives_until_ms
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        return self.verified.offers
 
 
 # Every reason for which an entry is refused. The list is closed: a neighbour cannot invent counters or log fields.
@@ -215,12 +249,37 @@ def path_refusal(path: Sequence[str], edge: str, sender: str, me: str) -> str | 
     return None if sender == (path[-1] if path else edge) else "wrong_sender"
 
 
+@lru_cache(IDENTITIES_HELD)
 def _is_identity(uri: str) -> bool:
     try:
         NodeId.from_uri(uri)
     except NameProblem:
         return False
     return True
+
+
+@lru_cache(AUTHORITIES_HELD)
+def one_certificate(der: bytes) -> bytes:
+    """Return the same object for equal certificates: those of authorities are in the chain of each edge."""
+    return der
+
+
+class Paths:
+    """One object for each path that a link tells of: it is the path to every edge that hangs on the same relay."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, dict[tuple[str, ...], tuple[str, ...]]] = {}  # by link
+
+    def one(self, link: int, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the object that is held for an equal path, which is now this one if there was none."""
+        held = self._held.setdefault(link, {})
+        if len(held) >= PATHS_HELD:
+            held.clear()  # what is in use stays with those that use it
+        return held.setdefault(path, path)
+
+    def link_gone(self, link: int) -> None:
+        """Forget the paths that a link told of."""
+        self._held.pop(link, None)
 
 
 class Catalogue:

@@ -19,10 +19,13 @@ from pcgrelay.catalogue.entries import (
     Catalogue,
     EntryRefused,
     Offer,
+    Paths,
     ReceivedEntry,
     SignedEntry,
+    VerifiedEntry,
     check_names,
     decode_entry,
+    one_certificate,
     open_entry,
     path_refusal,
     sign_entry,
@@ -87,6 +90,7 @@ class CatalogueExchange:
         self._renew_ms = 0
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, TokenBucket] = {}  # by link
+        self._paths = Paths()
         self._changed_ms = 0
         self._change_waits = False
         self._passes_on = local.config.node.role is Role.RELAY
@@ -134,9 +138,11 @@ class CatalogueExchange:
                 if not all(map(is_identity, each.path)):
                     continue
                 lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-                self.catalogue.put(
-                    each.link, ReceivedEntry(signed, edge, entry.sequence, lives_ms, entry.offers, each.path)
-                )
+                verified = VerifiedEntry(signed, edge, entry.sequence, lives_ms, entry.offers)
+                newest = self.catalogue.newest(edge)
+                if newest is not None and newest.signed == signed:
+                    verified = newest.verified
+                self.catalogue.put(each.link, ReceivedEntry(verified, self._paths.one(each.link, each.path)))
 
     def reload(self) -> None:
         """Judge all entries again, sign again and update all neighbours, after trust or members have changed.
@@ -231,6 +237,7 @@ class CatalogueExchange:
     def link_down(self, link: Link) -> None:
         """Forget the entries that this neighbour sent, and those that were sent to it."""
         self._proofs.pop(link.number, None)
+        self._paths.link_gone(link.number)
         self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
             self._propagation.changed(edge)
@@ -285,15 +292,19 @@ class CatalogueExchange:
             raise EntryRefused("malformed") from None
         if word := self.catalogue.put_refusal(edge, entry.sequence):
             raise EntryRefused(word)
+        path = self._paths.one(link.number, path)
         newest = self.catalogue.newest(edge)
-        # The same entry over another link need not be verified again: that is most of what relays send.
-        if newest is None or newest.signed != signed:
-            self._proof_spent(link)
-            check_names(entry)
-            verify_entry(signed, entry, lambda chain: self._local.chain_refusal(list(chain)), self._identity)
+        if newest is not None and newest.signed == signed:
+            # The same entry over another link need not be verified nor held again: that is most of what relays send.
+            self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
+            return ReceivedEntry(newest.verified, path)
+        self._proof_spent(link)
+        check_names(entry)
+        verify_entry(signed, entry, lambda chain: self._local.chain_refusal(list(chain)), self._identity)
         self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
         lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-        return ReceivedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
+        signed = SignedEntry(signed.entry, signed.signature, (signed.chain[0], *map(one_certificate, signed.chain[1:])))
+        return ReceivedEntry(VerifiedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers), path)
 
     def _proof_spent(self, link: Link) -> None:
         """Count a verification, which is expensive. Raises EntryRefused beyond what a neighbour may cause."""

@@ -75,7 +75,7 @@ class Selection:
         usable = self._usable(bearer)
         markings = {offer.marking for offer in self._newest.offers} if self._newest else set()
         if self._clearances == OPEN or not markings - {LOWEST}:
-            return sorted(usable, key=_rank)[:1]
+            return [min(usable, key=_rank)] if usable else []
         highest_first = sorted(markings | {LOWEST}, reverse=True)
         clears = self._clearances.clears
 

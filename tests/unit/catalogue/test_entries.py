@@ -178,7 +178,7 @@ def test_paths(path: tuple[str, ...], sender: NodeId, reason: str | None) -> Non
 def known(
     sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, lives_until_ms: int = 9
 ) -> c.ReceivedEntry:
-    return c.ReceivedEntry(c.SignedEntry(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS, path)
+    return c.ReceivedEntry(c.VerifiedEntry(c.SignedEntry(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS), path)
 
 
 def test_the_shortest_path_is_best_and_the_newest_content_holds() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -234,6 +235,46 @@ async def test_no_entry_of_a_member_raises_at_those_that_read_it(receiver: Recei
         assert receiver.receive(receiver.told(receiver.member.chain, path=(name, HUB_1.uri))) == "malformed"
 
 
+async def test_an_entry_that_comes_over_many_links_is_held_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay of a large realm has 50 ways to each of its edges; each took 3.6 kB."""
+    monkeypatch.setattr(exchange, "verify_entry", lambda *given: None)
+    relays = [NodeId(REALM, HUB, f"relay-{number + 10}") for number in range(30)]
+    links = [SimpleNamespace(number=n, peer=each, peer_role=Role.RELAY) for n, each in enumerate(relays, 1)]
+    read = msgspec.msgpack.Decoder(Advert).decode
+    told = []
+    for number in range(30):
+        edge = NodeId(REALM, MET, f"met-{number + 2}").uri
+        advert = receiver.told(receiver.member.chain, edge)
+        for link in links:
+            path = (link.peer.uri,) if link is links[0] else (links[0].peer.uri, link.peer.uri)
+            told.append((link, msgspec.msgpack.encode(msgspec.structs.replace(advert, path=path))))
+    tracemalloc.start()
+    try:
+        for link, message in told:
+            receiver.exchange.receive(link, read(message))  # type: ignore[arg-type]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    catalogue = receiver.exchange.catalogue
+    ways = [list(catalogue.ways(edge).values()) for edge in catalogue.edges()]
+    assert [len(each) for each in ways] == [30] * 30
+    assert all(way.verified is each[0].verified for each in ways for way in each)
+    assert all(way.path is first.path for each in ways for way, first in zip(each, ways[0], strict=True))
+    assert held / len(told) < 400
+    assert receiver.exchange.refused == {}
+
+
+async def test_a_link_that_tells_of_paths_without_end_has_few_of_them_held(receiver: Receiver) -> None:
+    for number in range(c.PATHS_HELD + 10):
+        path = (NodeId(REALM, HUB, f"relay-{number + 10}").uri, HUB_1.uri)
+        assert receiver.receive(receiver.told(receiver.member.chain, path=path)) == ""
+    assert sum(map(len, receiver.exchange._paths._held.values())) <= 10
+    receiver.exchange.link_down(receiver.link)  # type: ignore[arg-type]
+    assert receiver.exchange._paths._held == {}
+
+
 async def test_what_nobody_expects_is_a_refusal_of_the_entry(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +297,7 @@ async def test_trust_that_changes_meets_a_chain_that_cannot_be_read(receiver: Re
     (known,) = receiver.exchange.catalogue.ways(EDGE).values()
     signed = c.SignedEntry(known.signed.entry, known.signed.signature, (b"\x30\x00",))
     receiver.exchange.catalogue.put(
-        1, c.ReceivedEntry(signed, EDGE, known.sequence, known.lives_until_ms, known.offers, ())
+        1, c.ReceivedEntry(c.VerifiedEntry(signed, EDGE, known.sequence, known.lives_until_ms, known.offers), ())
     )
     receiver.exchange.reload()
     assert not list(receiver.exchange.catalogue.edges())

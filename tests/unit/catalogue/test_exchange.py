@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pcgrelay.catalogue import exchange
-from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, sign_entry
+from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, VerifiedEntry, sign_entry
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
@@ -97,7 +97,9 @@ async def test_a_reload_forgets_what_a_revoked_certificate_signed_and_no_more(
     lives_ms = known._clock.monotonic_ms() + 600_000
     for link, chain in ((1, b"old"), (2, b"new"), (3, b"old")):
         sequence = 5 if (chain == b"new") is newest_is_good else 4
-        known.catalogue.put(link, ReceivedEntry(SignedEntry(b"", b"", (chain,)), edge, sequence, lives_ms, offers, ()))
+        known.catalogue.put(
+            link, ReceivedEntry(VerifiedEntry(SignedEntry(b"", b"", (chain,)), edge, sequence, lives_ms, offers), ())
+        )
     known.reload()
     assert list(known.catalogue.ways(edge)) == [2]
     assert known.refused["revoked"] == 2

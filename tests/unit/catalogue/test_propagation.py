@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
 from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
@@ -56,7 +56,9 @@ class Told:
         self.propagation = CataloguePropagation(self.local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
 
     def put(self, sequence: int, edge: NodeId = KENT) -> None:
-        self.catalogue.put(1, ReceivedEntry(SignedEntry(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, (), ()))
+        self.catalogue.put(
+            1, ReceivedEntry(VerifiedEntry(SignedEntry(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, ()), ())
+        )
         self.propagation.changed(edge)
 
     def sequences(self, number: int = 2) -> list[int]:
@@ -171,7 +173,7 @@ def two_ways(told: Told) -> Told:
     told.links[4] = FakeLink(4, STRANGER)
     for number, path in ((1, ()), (3, (OTHER.uri,)), (4, (STRANGER.uri,))):
         offers = (Offer("custody", SENSITIVE),)
-        entry = ReceivedEntry(SignedEntry(b"1", b"", ()), KENT, 1, 1 << 60, offers, path)
+        entry = ReceivedEntry(VerifiedEntry(SignedEntry(b"1", b"", ()), KENT, 1, 1 << 60, offers), path)
         told.catalogue.put(number, entry)
     return told
 
@@ -217,7 +219,9 @@ def test_a_service_that_nothing_is_cleared_for_does_not_hide_the_ways_of_another
     two_ways.catalogue.withdraw(1, KENT)
     offers = (Offer("custody", SENSITIVE), Offer("secrets", SENSITIVE + 1))
     for number, path in ((3, (OTHER.uri,)), (4, (STRANGER.uri, OTHER.uri[:-1] + "3"))):
-        two_ways.catalogue.put(number, ReceivedEntry(SignedEntry(b"2", b"", ()), KENT, 2, 1 << 60, offers, path))
+        two_ways.catalogue.put(
+            number, ReceivedEntry(VerifiedEntry(SignedEntry(b"2", b"", ()), KENT, 2, 1 << 60, offers), path)
+        )
     two_ways.local.clearances = Clearances(bearers={"internet": SENSITIVE})
     two_ways.propagation.tell_all(KENT)
     assert paths_told(two_ways, 3) == [(STRANGER.uri, OTHER.uri[:-1] + "3")]

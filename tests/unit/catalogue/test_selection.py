@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, Offer, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
 from pcgrelay.catalogue.selection import Selection
 from pcgrelay.model import NodeId
 from pcgrelay.policy.clearances import LOWEST, OPEN, Clearances
@@ -100,7 +100,10 @@ def draw_mesh(random: Random) -> tuple[dict[int, Any], Catalogue]:
     for number in random.sample(range(1, 11), random.randint(0, 8)):
         sequence, relays = random.randint(1, 2), random.sample(RELAYS, random.choice([0, 1, 1, 2, 2, 3, RELAYS_MOST]))
         path = tuple(relay.uri for relay in relays)
-        catalogue.put(number, ReceivedEntry(SignedEntry(b"%d" % sequence, b"", ()), EDGE, sequence, 9, offers, path))
+        catalogue.put(
+            number,
+            ReceivedEntry(VerifiedEntry(SignedEntry(b"%d" % sequence, b"", ()), EDGE, sequence, 9, offers), path),
+        )
     return links, catalogue
 
 
@@ -117,7 +120,9 @@ def test_each_neighbour_is_told_what_the_rules_say_for_it_alone(seed: int) -> No
 
 
 def known(path: tuple[str, ...], sequence: int = 1) -> ReceivedEntry:
-    return ReceivedEntry(SignedEntry(b"", b"", ()), EDGE, sequence, 1 << 60, (Offer("custody", 1),), path)
+    return ReceivedEntry(
+        VerifiedEntry(SignedEntry(b"", b"", ()), EDGE, sequence, 1 << 60, (Offer("custody", 1),)), path
+    )
 
 
 @pytest.mark.parametrize(
