@@ -12,11 +12,12 @@ import msgspec
 from pcgrelay.cutover.phases import Phase
 from pcgrelay.cutover.shared import SharedState
 from pcgrelay.fleet.client import StoreAccess, StoreClient
+from pcgrelay.fleet.follower import Changed, Follower
 from pcgrelay.fleet.values import Value, root_of, sign_value
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.tls import leaf_der
 from tests.support.cut_over import CUSTODY, PLAN, CutRunning, cut_running
-from tests.support.fake_etcd import FakeEtcd
+from tests.support.fake_etcd import FakeEtcd, Member
 from tests.support.nodes_in_process import MET, Nodes
 from tests.support.waiting import until_async as until
 
@@ -26,14 +27,39 @@ SEAT = f"cutover/{MET}/{CUSTODY}/seat"
 
 
 class NodeStore:
-    """The store as one node has it."""
+    """The store as one node has it, through a member of its own."""
 
-    def __init__(self, node: Node, endpoints: tuple[str, ...]) -> None:
-        self.client = StoreClient(StoreAccess(endpoints, ROOT), node.clock)
-        self.judge = node.local
+    def __init__(self, node: Node, member: Member) -> None:
+        self.client = StoreClient(StoreAccess((member.endpoint,), ROOT), node.clock)
+        self.is_wanted = True
+        self.member = member
+        self._node = node
+        self._followers: list[Follower] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def follow(self, prefix: str, changed: Changed) -> Follower:
+        follower = Follower(self.client, prefix, self._node.local, self._node.clock, changed)
+        self._followers.append(follower)
+        return follower
+
+    def begin(self) -> None:
+        self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+
+    def cut(self) -> None:
+        """The node does not reach the store any more."""
+        self.member.mute = self.member.silent_watches = True
+
+    def mend(self) -> None:
+        self.member.mute = self.member.silent_watches = False
 
     def sign(self, key: str, body: bytes, epoch: int) -> bytes:
-        credentials = self.judge.credentials
+        credentials = self._node.local.credentials
         chain = tuple(leaf_der(each) for each in credentials.chain)
         return sign_value(key, body, epoch, credentials.key, chain)
 
@@ -49,12 +75,17 @@ class SharedEdges:
 
     async def add(self, name: str) -> CutRunning:
         edge = await cut_running(self.nodes, name=name)
-        store = NodeStore(edge.node, self.etcd.endpoints)
-        await edge.edge.cutovers.share(store)
+        store = NodeStore(edge.node, await self.etcd.add_member())
+        edge.edge.cutovers.share(store)
+        edge.edge.cutovers.apply()
+        store.begin()
         self.edges.append(edge)
         self.stores.append(store)
         await until(lambda: store.client.state.live, 5)
         return edge
+
+    def store_of(self, edge: CutRunning) -> NodeStore:
+        return self.stores[self.edges.index(edge)]
 
     async def start(self, plan: str = PLAN) -> None:
         for edge in self.edges:
@@ -112,11 +143,10 @@ def opened(value: bytes) -> SharedState:
 async def shared_edges(nodes: Nodes, *names: str) -> AsyncIterator[SharedEdges]:
     """Such edges, none of which has started yet."""
     etcd = FakeEtcd()
-    await etcd.add_member()
     found = SharedEdges(etcd, nodes)
     try:
-        await asyncio.gather(*(found.add(name) for name in names))
-        found.edges.sort(key=lambda each: each.node.local.config.node.id.name)
+        for name in names:
+            await found.add(name)
         yield found
     finally:
         await found.close()

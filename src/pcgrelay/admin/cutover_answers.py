@@ -81,6 +81,20 @@ class CutoverAdvice(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class CutoverShared(Struct, frozen=True, kw_only=True):
+    """How edges of an organisation move a service together."""
+
+    run: int = 0  # starts so far
+    epoch: int = 0  # of the newest decision that this edge knows
+    decider: str = ""  # the node that decides; nothing: none for the moment
+    decides: bool = False  # it is this edge
+    edges: tuple[str, ...] = ()  # the others that count with it
+    held_at: tuple[str, ...] = ()  # those of them at which the new outlet is away
+    silent_s: float | None = None  # so long the store is silent; nothing: it is heard
+    untold: bool = False  # this edge went back or was paused, and the others do not know yet
+    no_step: str = ""  # why this edge makes no step forward now, whatever its gate says
+
+
 class CutoverStatus(Struct, frozen=True, kw_only=True):
     """One cut-over: the answer to GET /v1/cutover?service=S, and to each POST."""
 
@@ -127,6 +141,7 @@ class CutoverStatus(Struct, frozen=True, kw_only=True):
     decisions: tuple[CutoverDecision, ...] = ()
     points: tuple[CutoverPoint, ...] = ()
     advice: tuple[CutoverAdvice, ...] = ()  # of each role that the plan asks
+    shared: CutoverShared | None = None  # with other edges of the organisation; nothing: this edge goes by itself
     troubles: tuple[str, ...] = ()
     changed: bool = False  # by this request
     took_ms: int = 0  # until the data plane had it

@@ -78,10 +78,10 @@ class SharedState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Refusal(Enum):
     """Why a record is not taken."""
 
-    OLDER = "older"  # an epoch below the one that is known: a replay, or a store that was set back
-    DIFFERS = "differs"  # another decision of an epoch that is known, another plan, or an earlier run
-    AFTER_BACK = "after-back"  # a run that went back goes on
-    NOT_SHARED = "not-shared"  # a phase that edges do not share, or another service
+    OLDER = "cutover_older"  # an epoch below the one that is known: a replay, or a store that was set back
+    DIFFERS = "cutover_differs"  # another decision of an epoch that is known, another plan, or an earlier run
+    AFTER_BACK = "cutover_after_back"  # a run that went back goes on
+    NOT_SHARED = "cutover_not_shared"  # a phase that edges do not share, or another service
 
 
 class Known(Struct, frozen=True):

@@ -255,14 +255,15 @@ class Cutover:
 
     def _facts(self, now_s: float, seen: Seen, request: Request | None) -> Facts:
         new, old = self.plan.new, self.plan.old
+        compared = self.compared()
         (new_last, new_news), (old_last, old_news) = self._news(new), self._news(old)
         share = self._attempts.share(now_s, tried_of(new_news[0]), tried_of(old_news[0]), self._dealt())
         clients, self._clients = tuple(self._clients), set()
         later_clients, self._later_clients = tuple(self._later_clients), set()
         pairs, self.pairs = tuple(self.pairs), []
         found = Facts(
-            new=self.state.compared(new),
-            old=self.state.compared(old),
+            new=compared[0],
+            old=compared[1],
             well=self.well(seen.is_starting),
             supported_until=self.supported_until(),
             setups=setups_of(new_news[0], old_news[0], share),
@@ -413,6 +414,11 @@ class Cutover:
         """Wait until no step forward is being written."""
         while self._stepping is not None:
             await asyncio.shield(self._stepping)
+
+    def compared(self) -> tuple[Outlet, Outlet]:
+        """The sums that are compared, of the new outlet and the old one: those of all edges that share it."""
+        new, old = self.state.compared(self.plan.new), self.state.compared(self.plan.old)
+        return (new, old) if self.sharing is None else self.sharing.with_others(new, old)
 
     @property
     def is_stepping(self) -> bool:

@@ -51,17 +51,19 @@ class CutoverSharing:
     # -- what the canary is told ---------------------------------------------------------------------------------
 
     def facts(self, facts: Facts, now_s: float) -> Facts:
-        """The facts with the sums of all edges, and with who decides."""
+        """The facts, with who decides."""
         if not self.is_joined:
             return facts
         return structs.replace(
             facts,
-            new=facts.new + self.others.new,
-            old=facts.old + self.others.old,
             decides=self.seat > 0,
             no_step=self.why_no_step(now_s),
             is_shared=True,
         )
+
+    def with_others(self, new: Outlet, old: Outlet) -> tuple[Outlet, Outlet]:
+        """The sums of this edge and of the others."""
+        return (new + self.others.new, old + self.others.old) if self.is_joined else (new, old)
 
     def why_no_step(self, now_s: float) -> str:
         """Why this edge makes no step forward now, whatever its gate says; nothing: it may."""

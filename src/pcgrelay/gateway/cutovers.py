@@ -173,6 +173,8 @@ class Cutovers:
             if kept.cutover.imported is not imported:
                 kept.cutover.imported = imported
                 kept.cutover.begin()
+        if self.shared is not None:
+            self.shared.apply()
         if self._task is None:
             self._task = spawn(self._run(), "cutover", self._node.emit)
 
@@ -216,21 +218,14 @@ class Cutovers:
             self._task.cancel()
             tasks.append(self._task)
         await self._pairs.stop()
-        await self.share(None)
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def share(self, store: SharedStore | None) -> None:
-        """Share the cut-overs with the other edges of the organisation through a store; nothing: each by itself."""
         if self.shared is not None:
             await self.shared.stop()
-            for cutover in self.all():
-                cutover.state, cutover.sharing = cutover.to_keep(), None
-            self.shared = None
-        if store is not None:
-            self.shared = SharedCutovers(store, self._node, self.all, self._look_now)
-            for cutover in self.all():
-                self.shared.attach(cutover)
-            self.shared.begin()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def share(self, store: SharedStore) -> None:
+        """Share cut-overs with other edges of the organisation where a store is configured; before the node begins."""
+        self.shared = SharedCutovers(store, self._node, self.all, self._look_now)
+        self._node.refused.register("shared_cutovers", self.shared.refused)
 
     def _look_now(self, cutover: Cutover) -> None:
         """Look at one of which the other edges have said something."""

@@ -25,10 +25,10 @@ from pcgrelay.cutover.shared import Joining, Mine, SharedState, Write
 from pcgrelay.cutover.shared_figures import EdgeFigures
 from pcgrelay.errors import PcgrelayError, RuleProblem, RunError
 from pcgrelay.fleet.client import Put, StoreClient
-from pcgrelay.fleet.errors import StoreProblem
-from pcgrelay.fleet.follower import Follower
+from pcgrelay.fleet.errors import UNREACHABLE, StoreProblem, StoreSilent
+from pcgrelay.fleet.follower import Changed, Follower
 from pcgrelay.fleet.lease import KeptLease
-from pcgrelay.fleet.values import COUNTS, CUTOVER, Judge, SignedValue, ValueRefused, open_value
+from pcgrelay.fleet.values import COUNTS, CUTOVER, SignedValue, ValueRefused, open_value
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.cutover import Cutover
 from pcgrelay.gateway.cutover_looks import Forward
@@ -51,12 +51,18 @@ DECIDING = frozenset({Phase.SOAKING, Phase.PAUSED})
 
 
 class SharedStore(Protocol):
-    """The store of the fleet, and how this node signs for it."""
+    """The store of the fleet, as a node has it."""
 
     @property
-    def client(self) -> StoreClient: ...
+    def client(self) -> StoreClient | None:
+        """None: the configuration names no store, or the node has not begun."""
+
     @property
-    def judge(self) -> Judge: ...
+    def is_wanted(self) -> bool:
+        """Whether the configuration names a store."""
+
+    def follow(self, prefix: str, changed: Changed) -> Follower:
+        """Follow the keys below a prefix, from the start of the node on."""
 
     def sign(self, key: str, body: bytes, epoch: int) -> bytes:
         """Return the value of a key, signed by this node."""
@@ -95,31 +101,50 @@ class SharedCutovers:
         self._seen: dict[str, _Seen] = {}
         self._published: dict[str, tuple[float, bytes]] = {}
         self._number = 0
-        organisation, clock = self._id.organisation, node.clock
-        self._states = Follower(store.client, f"{CUTOVER}/{organisation}/", store.judge, clock, self._state_changed)
-        self._counts = Follower(store.client, f"{COUNTS}/{organisation}/", store.judge, clock, self._count_changed)
-        self._lease = KeptLease(store.client, clock, SEAT_TTL_S, self._lease_renewed)
+        self._client: StoreClient | None = None
+        self._lease: KeptLease | None = None
+        self._leasing: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        store.follow(f"{CUTOVER}/{self._id.organisation}/", self._state_changed)
+        store.follow(f"{COUNTS}/{self._id.organisation}/", self._count_changed)
 
-    def begin(self) -> None:
-        """Follow the store, and tell it."""
-        jobs = (self._states.run(), self._counts.run(), self._lease.run(), self._run())
-        self._tasks = [spawn(job, "cutover", self._emit) for job in jobs]
+    def apply(self) -> None:
+        """Share with the others if the configuration names a store; else each edge goes by itself."""
+        if self._working is None:
+            self._working = spawn(self._run(), "cutover", self._emit)
+        for cutover in self._cutovers():
+            self.attach(cutover)
 
     async def stop(self) -> None:
         """End it. Another edge decides at once."""
-        for task in self._tasks:
+        tasks = [task for task in (self._working, self._leasing) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._lease.end()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._lease is not None:
+            await self._lease.end()
+
+    def _use(self, client: StoreClient | None) -> None:
+        """Keep a lease at the store that there is now."""
+        if client is self._client:
+            return
+        if self._leasing is not None:
+            self._leasing.cancel()
+        self._client, self._lease, self._leasing = client, None, None
+        self._forget_seats()
+        if client is not None:
+            self._lease = KeptLease(client, self._clock, SEAT_TTL_S, self._lease_renewed)
+            self._leasing = spawn(self._lease.run(), "cutover", self._emit)
 
     # -- what the store says -------------------------------------------------------------------------------------
 
     def attach(self, cutover: Cutover) -> None:
-        """Have a cut-over share, from what is kept of it and from what the store has said."""
-        before = cutover.sharing
-        cutover.sharing = before or CutoverSharing(str(self._id), cutover.plan, cutover.state.shared)
+        """Have a cut-over share, from what is kept of it and from what the store has said, or go by itself."""
+        if not self._store.is_wanted:
+            cutover.state, cutover.sharing = cutover.to_keep(), None
+            return
+        cutover.sharing = cutover.sharing or CutoverSharing(str(self._id), cutover.plan, cutover.state.shared)
         seen = self._seen.get(cutover.service)
         if seen is not None:
             self._take(cutover.sharing, seen)
@@ -177,6 +202,7 @@ class SharedCutovers:
             except TimeoutError:
                 pass
             self._work.clear()
+            self._use(self._store.client)
             for cutover in list(self._cutovers()):
                 if cutover.sharing is not None:
                     try:
@@ -188,6 +214,8 @@ class SharedCutovers:
 
     async def _tend(self, cutover: Cutover, sharing: CutoverSharing) -> None:
         self._know_silence(sharing)
+        if self._client is None or self._lease is None:
+            return
         if self._now_s() < sharing.starts_until_s:
             return
         if not sharing.is_joined:
@@ -198,23 +226,33 @@ class SharedCutovers:
         if write is not None:
             await self._write(cutover, sharing, write)
         if cutover.phase in DECIDING and not self._node.draining:
-            await self._keep_seat(sharing)
-            await self._publish(cutover, sharing)
+            await self._keep_seat(sharing, self._lease)
+            await self._publish(cutover, sharing, self._lease)
         elif sharing.seat:
             await self._leave_seat(sharing)
 
     def _know_silence(self, sharing: CutoverSharing) -> None:
-        state = self._store.client.state
-        sharing.silent_since_s = None if state.live else state.since_ms / 1_000
-        if not self._lease.is_held():
+        client = self._client
+        live = client is not None and client.state.live
+        since_ms = self._node.started_ms if client is None else client.state.since_ms
+        sharing.silent_since_s = None if live else since_ms / 1_000
+        if self._lease is None or not self._lease.is_held():
             sharing.seat = 0
+
+    @property
+    def _there(self) -> StoreClient:
+        """The store. StoreSilent: there is none yet."""
+        client = self._store.client
+        if client is None:
+            raise StoreSilent(UNREACHABLE)
+        return client
 
     async def _write(self, cutover: Cutover, sharing: CutoverSharing, write: Write) -> bool:
         """Write a record if the store still has what is known; if it has not, look what it has. StoreProblem."""
         key = self._key(sharing.plan.service, "state")
         created = {self._key(sharing.plan.service, "seat"): write.seat} if write.seat else {}
         value = self._store.sign(key, msgspec.msgpack.encode(write.record), write.record.epoch)
-        revision = await self._store.client.swap(created, {key: write.revision}, [Put(key, value)])
+        revision = await self._there.swap(created, {key: write.revision}, [Put(key, value)])
         if revision:
             self._learn(cutover, sharing, write.record, revision)
             return True
@@ -230,11 +268,11 @@ class SharedCutovers:
 
     async def _found(self, service: str) -> tuple[SharedState | None, int]:
         key = self._key(service, "state")
-        found = await self._store.client.get(key)
+        found = await self._there.get(key)
         if found is None:
             return None, 0
         try:
-            value = open_value(key, found.value, found.revision, self._store.judge)
+            value = open_value(key, found.value, found.revision, self._node.local)
         except ValueRefused as refused:
             self.refused[refused.reason] += 1
             return None, found.revision
@@ -253,38 +291,41 @@ class SharedCutovers:
 
     async def _lease_renewed(self, lease: int) -> None:
         # The seats of the lease before are gone with it; `_keep_seat` claims what is free.
+        self._forget_seats()
+
+    def _forget_seats(self) -> None:
         for cutover in self._cutovers():
             if cutover.sharing is not None:
                 cutover.sharing.seat = 0
         self._published.clear()
 
-    async def _keep_seat(self, sharing: CutoverSharing) -> None:
+    async def _keep_seat(self, sharing: CutoverSharing, lease: KeptLease) -> None:
         """Claim the seat if nobody has it. StoreProblem."""
-        if sharing.seat or sharing.decider not in ("", sharing.node) or not self._lease.is_held():
+        if sharing.seat or sharing.decider not in ("", sharing.node) or not lease.is_held():
             return
         key = self._key(sharing.plan.service, "seat")
         if sharing.decider == sharing.node:
             # Claimed by this process with an answer that was lost, or by the one before it, whose lease ends soon.
-            found = await self._store.client.get(key)
+            found = await self._there.get(key)
             if found is not None:
-                sharing.seat = found.created if found.lease == self._lease.number else 0
+                sharing.seat = found.created if found.lease == lease.number else 0
                 return
         value = self._store.sign(key, msgspec.msgpack.encode(Seat(node=sharing.node)), 0)
-        lease = self._lease.number
-        token = await self._store.client.swap({key: 0}, puts=[Put(key, value, lease)])
-        if token and self._lease.number == lease:
+        number = lease.number
+        token = await self._there.swap({key: 0}, puts=[Put(key, value, number)])
+        if token and lease.number == number:
             sharing.seat, sharing.decider = token, sharing.node
 
     async def _leave_seat(self, sharing: CutoverSharing) -> None:
         token, sharing.seat = sharing.seat, 0
         key = self._key(sharing.plan.service, "seat")
-        await self._store.client.swap({key: token}, deletes=[key])
+        await self._there.swap({key: token}, deletes=[key])
 
-    async def _publish(self, cutover: Cutover, sharing: CutoverSharing) -> None:
+    async def _publish(self, cutover: Cutover, sharing: CutoverSharing, lease: KeptLease) -> None:
         """Publish what this edge has counted, once a second if it has changed. StoreProblem."""
         now_s, service = self._now_s(), sharing.plan.service
         last_s, last = self._published.get(service, (0.0, b""))
-        if now_s - last_s < FIGURES_EVERY_S or not self._lease.is_held():
+        if now_s - last_s < FIGURES_EVERY_S or not lease.is_held():
             return
         body = msgspec.msgpack.encode(sharing.figures(cutover.state, held=cutover.is_held))
         if body == last:
@@ -292,7 +333,7 @@ class SharedCutovers:
         # Also the process after this one writes what is newer.
         self._number = max(self._number + 1, round(self._clock.wall().timestamp() * 1_000))
         key = f"{COUNTS}/{self._id.organisation}/{self._id.name}/cutover/{service}"
-        await self._store.client.put(key, self._store.sign(key, body, self._number), self._lease.number)
+        await self._there.put(key, self._store.sign(key, body, self._number), lease.number)
         self._published[service] = now_s, body
 
     # -- what people ask for, and steps --------------------------------------------------------------------------
@@ -317,7 +358,8 @@ class SharedCutovers:
             try:
                 async with asyncio.timeout(SEAT_WAIT_S):
                     while not sharing.seat:
-                        await self._keep_seat(sharing)
+                        if self._lease is not None:
+                            await self._keep_seat(sharing, self._lease)
                         await asyncio.sleep(WORK_EVERY_S / 2)
             except TimeoutError:
                 who = f"{sharing.decider} decides" if sharing.decider else "another edge decides"

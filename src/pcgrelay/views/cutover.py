@@ -14,6 +14,7 @@ from pcgrelay.admin.cutover_answers import (
     CutoverList,
     CutoverOutlet,
     CutoverPoint,
+    CutoverShared,
     CutoverStatus,
 )
 from pcgrelay.admin.status import CutoverLine
@@ -35,7 +36,7 @@ from pcgrelay.services.outlet_plan import Away, away_words
 from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Imported
 from pcgrelay.session.session import Session
-from pcgrelay.views.cutover_why import why
+from pcgrelay.views.cutover_why import shared_why, why
 from pcgrelay.views.outlets import who
 
 _MARKINGS = {number: marking for marking, number in MARKING_NUMBERS.items()}
@@ -159,10 +160,30 @@ def cutover_status(node: Node, edge: EdgeRole, cutover: Cutover, *, with_details
         decisions=tuple(_decision(each) for each in state.decisions) if with_details else (),
         points=tuple(_point(each) for each in state.points) if with_details else (),
         advice=tuple(_advice(cutover)) if with_details else (),
+        shared=_shared(node, cutover),
     )
     troubles = tuple(_troubles(cutover, is_late=status.late))
-    sentences = " ".join((why(plan, state, status), *_denials(node, edge, cutover)))
+    sentences = " ".join((why(plan, state, status), *shared_why(status), *_denials(node, edge, cutover)))
     return structs.replace(status, why=sentences, troubles=troubles)
+
+
+def _shared(node: Node, cutover: Cutover) -> CutoverShared | None:
+    sharing = cutover.sharing
+    if sharing is None or not sharing.is_joined:
+        return None
+    now_s = node.clock.monotonic_ms() / 1_000
+    since_s = sharing.silent_since_s
+    return CutoverShared(
+        run=sharing.mine.run,
+        epoch=sharing.known.epoch,
+        decider=sharing.decider,
+        decides=sharing.seat > 0,
+        edges=tuple(sharing.others.edges()),
+        held_at=tuple(sharing.others.held()),
+        silent_s=None if since_s is None else round(max(0.0, now_s - since_s), 1),
+        untold=sharing.mine.narrowed is not None,
+        no_step=sharing.why_no_step(now_s),
+    )
 
 
 def _denials(node: Node, edge: EdgeRole, cutover: Cutover) -> Iterator[str]:
@@ -178,7 +199,7 @@ def _denials(node: Node, edge: EdgeRole, cutover: Cutover) -> Iterator[str]:
 
 
 def _verdict(cutover: Cutover) -> Verdict:
-    facts = Facts(new=cutover.state.compared(cutover.plan.new), old=cutover.state.compared(cutover.plan.old))
+    facts = Facts(*cutover.compared())
     figures = step_figures(cutover.progress, facts)
     return preview(*figures, cutover.plan.limits, cutover.progress.looks)
 
@@ -200,7 +221,7 @@ def _forecast(node: Node, cutover: Cutover, verdict: Verdict) -> Forecast:
 def _outlets(node: Node, edge: EdgeRole, cutover: Cutover) -> list[CutoverOutlet]:
     plan, outlets = cutover.plan, cutover.outlets
     sums = cutover.state.sums
-    facts = Facts(new=cutover.state.compared(plan.new), old=cutover.state.compared(plan.old))
+    facts = Facts(*cutover.compared())
     new, old = step_figures(cutover.progress, facts)
     found = []
     for name in dict.fromkeys((plan.old, plan.new, *plan.back)):
@@ -349,6 +370,8 @@ def _troubles(cutover: Cutover, *, is_late: bool) -> Iterator[str]:
         yield f"{plan.new} is away, and has no share of {service} for now."
     if is_late:
         yield f"The cut-over of {service} is late: its deadline is {plan.deadline}."
+    if (sharing := cutover.sharing) is not None and sharing.is_joined and sharing.silent_since_s is not None:
+        yield f"No step forward of {service} is made: the store of the fleet is silent."
     if cutover.reason:
         yield f"The cut-over of {service} cannot be written ({cutover.reason.rstrip('.')})."
 

@@ -18,6 +18,26 @@ def why(plan: Plan, state: CutoverState, status: CutoverStatus) -> str:
     return _BY_PHASE[status.phase](plan, state, status)
 
 
+def shared_why(status: CutoverStatus) -> tuple[str, ...]:
+    """The sentence about the other edges of the organisation that move the service, if there are any."""
+    shared = status.shared
+    if shared is None or status.phase not in ("soaking", "paused", "back"):
+        return ()
+    if shared.untold:
+        return ("The other edges are not told of it yet, for the store of the fleet does not take it.",)
+    if status.phase == "back":
+        return ()
+    if shared.decides:
+        others = f"{len(shared.edges)} other edge{'' if len(shared.edges) == 1 else 's'}"
+        waits = f", and makes no step: {shared.no_step}" if shared.no_step else ""
+        return (f"This edge decides for itself and {others}{waits}.",)
+    if shared.silent_s is not None:
+        return ("No step is made while the store of the fleet is silent.",)
+    return (
+        f"{shared.decider or 'No edge'} decides{'' if shared.decider else ' for the moment'}, and this one follows.",
+    )
+
+
 def _planned(plan: Plan, state: CutoverState, status: CutoverStatus) -> str:
     return f"It has not begun: all new streams take {plan.old} until pcgrelay cutover start."
 
