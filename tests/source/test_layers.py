@@ -36,6 +36,7 @@ CONTROL_LAYERS = [
     ["fleet"],
     ["openssl"],
     ["ca"],
+    ["realm"],
     ["audit.trust"],
     ["identity"],
     ["dataplane"],

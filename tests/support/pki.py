@@ -115,7 +115,7 @@ class RealmPki:
             before, after = now - timedelta(days=30), now - timedelta(days=1)
         if not_yet_valid:
             before, after = now + timedelta(days=1), now + timedelta(days=30)
-        authority = self._other_authority() if wrong_ca else self.authority
+        authority = self.other_authority() if wrong_ca else self.authority
         own = f"spiffe://{self.name}/org/{organisation}/node/{node}"
         if no_san:
             uris = []
@@ -131,7 +131,8 @@ class RealmPki:
             self.authority.revoke(organisation, node)
         return Files(out / f"{node}.pem", out / f"{node}.key", self.trust, self.crl)
 
-    def _other_authority(self) -> Authority:
+    def other_authority(self) -> Authority:
+        """Return a CA that nobody trusts."""
         if self._stranger is None:
             self._stranger = Authority.create(self.folder / "stranger", self.name)
         return self._stranger

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVar
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pcgrelay.ca.certificates import SKEW, make_key, sign_ca, sign_leaf, sign_list
+from pcgrelay.ca.certificates import SKEW, make_key, sign_ca, sign_leaf, sign_list, sign_signer
 from pcgrelay.ca.hosts import host_names
 from pcgrelay.ca.index import Index, Issued, locked_index, read_index, write_new_index
 from pcgrelay.ca.passphrase import protected_pem, refuse_weak
@@ -26,11 +27,14 @@ from pcgrelay.identity.certificates import crl_signed_by
 from pcgrelay.identity.credentials import CRL_LIMIT_BYTES, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import NEVER, Phase, Span
 from pcgrelay.model import NameProblem, NodeId, check_dotted
+from pcgrelay.realm.bundle import signer_uri
 
 T = TypeVar("T")
 Passphrase = Callable[[], bytes]
 
 CA_STEM = "realm-ca"
+SIGNER = "realm/bundle"  # the signer of bundles, in the place of a node's name in the index
+SIGNER_STEM = "realm-bundle"
 CA_DAYS = 3650
 LEAF_DAYS = 90
 # An expired list stops the whole realm, so it lasts as long as the leaves; issuing and revoking renew it.
@@ -200,10 +204,33 @@ class Authority:
             min(dates[1] or now + timedelta(days=days), self.certificate.not_valid_after_utc),
             names,
         )
+        return self._enter(leaf, request.node.organisation, request.node.name)
+
+    def issue_signer(self, out: Path, *, days: int = LEAF_DAYS) -> Issued:
+        """Write out/realm-bundle.pem and .key, by which bundles of the realm are signed; return the index entry.
+
+        RunError: a file exists already. UsageProblem: days is invalid.
+        """
+        _refuse_days(days)
+        key_path, certificate_path = out / f"{SIGNER_STEM}.key", out / f"{SIGNER_STEM}.pem"
+        for path in (key_path, certificate_path):
+            refuse_present(path)
+        key, now = make_key(), self._clock.wall().replace(microsecond=0)
+        end = min(now + timedelta(days=days), self.certificate.not_valid_after_utc)
+        uri, issuer = signer_uri(self.realm), self.certificate.subject
+        leaf = sign_signer(self._signing_key(), issuer, key.public_key(), uri, now - SKEW, end)
+        entry, pem = self._enter(leaf, "", SIGNER)
+        make_folder(out, 0o700)
+        write_new(key_path, key_pem(key), PRIVATE_MODE)
+        write_new(certificate_path, pem)
+        return entry
+
+    def _enter(self, leaf: x509.Certificate, organisation: str, node: str) -> tuple[Issued, bytes]:
+        """Enter a certificate that was signed and is written afterwards; return the entry, and it as PEM."""
         entry = Issued(
             serial=f"{leaf.serial_number:x}",
-            organisation=request.node.organisation,
-            node=request.node.name,
+            organisation=organisation,
+            node=node,
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
         )

@@ -80,6 +80,32 @@ def sign_leaf(
     )
 
 
+def sign_signer(
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    uri: str,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.Certificate:
+    """Make the certificate of whoever signs the realm's bundles, with the CA's key. It is of no use for TLS."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
 def sign_list(
     key: ec.EllipticCurvePrivateKey, issuer: x509.Name, index: Index, start: datetime, end: datetime
 ) -> x509.CertificateRevocationList:

@@ -58,6 +58,26 @@ class Paper(Struct, frozen=True, kw_only=True):
         return datetime.combine(self.until, time.min, UTC) + timedelta(days=1)
 
 
+class RealmTerms(Struct, frozen=True, kw_only=True):
+    """What the realm's bundle says, which narrows what a node's own file allows. None: it says nothing of it."""
+
+    members: tuple[str, ...] | None = None  # patterns of organisations
+    relays: tuple[str, ...] | None = None  # those whose nodes may be relays
+    clearances: tuple[tuple[str, Marking], ...] | None = None  # who is not named is cleared for the lowest
+
+    def has(self, organisation: str) -> bool:
+        """Return whether an organisation is a member of the realm."""
+        return _matches_any(self.members, organisation)
+
+    def may_relay(self, organisation: str) -> bool:
+        """Return whether the nodes of an organisation may be relays of the realm."""
+        return self.has(organisation) and _matches_any(self.relays, organisation)
+
+
+def _matches_any(patterns: tuple[str, ...] | None, organisation: str) -> bool:
+    return patterns is None or any(organisation_matches(pattern, organisation) for pattern in patterns)
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True):
     """[policy]: requirements on neighbours, and limits on what they may cost before they are authenticated."""
 
@@ -81,14 +101,15 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     clearances: tuple[tuple[str, Marking], ...] | None = None
     # Pairs of bearers, each sorted, between which a relay forwards; None: the file does not say
     transit: tuple[tuple[str, str], ...] | None = None
+    realm: RealmTerms = RealmTerms()  # of the bundle in force; never in a file
 
     def admits(self, organisation: str) -> bool:
         """Return whether nodes of that organisation may link to this one."""
-        return any(organisation_matches(pattern, organisation) for pattern in self.members)
+        return _matches_any(self.members, organisation) and self.realm.has(organisation)
 
     def may_relay(self, organisation: str) -> bool:
         """Return whether a neighbour of that organisation may be a relay, which speaks for the nodes behind it."""
-        return self.relays is None or any(organisation_matches(pattern, organisation) for pattern in self.relays)
+        return _matches_any(self.relays, organisation) and self.realm.may_relay(organisation)
 
 
 class BearerSettings(Struct, frozen=True, kw_only=True):

@@ -131,7 +131,7 @@ class RuleEnds:
             self._is_partial = True
             self._applied.keep(left)
             self._is_partial = False
-        if in_force(local.written, now) == local.config:
+        if local.narrowed(in_force(local.written, now)) == local.config:
             self._settled = frozenset(self._ended), id(local.config), id(local.written)
         elif self._clock.monotonic_ms() >= self._again_ms and (self._task is None or self._task.done()):
             self._task = spawn(self._return(), "rules", self._emit)

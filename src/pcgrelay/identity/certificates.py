@@ -282,6 +282,11 @@ def _uris(extensions: x509.Extensions) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
+def uri_names(leaf: x509.Certificate) -> tuple[list[str], bool]:
+    """Return the URI names of a certificate, and whether it may sign others. Raises one of UNREADABLE."""
+    return _uris(leaf.extensions), _is_ca(leaf.extensions)
+
+
 def certificate_hosts(leaf: x509.Certificate) -> set[str]:
     """Return the names and numbers under which browsers may ask for the node; links know nothing of them."""
     try:

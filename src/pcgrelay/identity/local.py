@@ -9,11 +9,13 @@ from datetime import datetime
 from functools import cached_property
 
 from cryptography import x509
+from msgspec import structs
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
+from pcgrelay.config.settings import RealmTerms
 from pcgrelay.figures import Durations
-from pcgrelay.identity.certificates import Refusal, identity_of
+from pcgrelay.identity.certificates import IdentityRefused, Refusal, identity_of, read_identity
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
 from pcgrelay.identity.handshake import HandshakeParameters, session_cap
@@ -35,14 +37,17 @@ class LocalIdentity:
         credentials: Credentials | None = None,
         clock: Clock = SYSTEM_CLOCK,
         received: Sequence[RevocationList] = (),
+        terms: RealmTerms | None = None,
     ) -> None:
         """Build the TLS context; reads the files of [identity] unless credentials are given.
 
         received: the revocation lists that neighbours brought, which are in force where they are newer.
+        terms: of the realm's bundle, by which the configuration is narrowed.
 
         Raises ConfigError, IdentityRefused, or ValueError if the leaf names another node.
         """
-        self.written = config  # all of it; what of it is in force depends on the time
+        self.written = config  # all of it; what of it is in force depends on the time and on the realm's bundle
+        self.terms = terms or RealmTerms()
         self.hold(in_force(config, clock.wall()))
         self.from_files = credentials or load_credentials(config.identity)
         self.credentials = with_received(self.from_files, received) if received else self.from_files
@@ -58,9 +63,15 @@ class LocalIdentity:
         self.own_fault = ""  # what is wrong with the dates of this node's own files; logged when a peer refuses it
 
     def hold(self, config: Config) -> None:
-        """Note what of the configuration is in force."""
-        self.config = config
-        self.clearances = clearances_of(config)
+        """Note what of the configuration is in force, by the clock; the realm's bundle narrows it."""
+        self.config = self.narrowed(config)
+        self.clearances = clearances_of(self.config)
+
+    def narrowed(self, config: Config) -> Config:
+        """Return a configuration with what the realm's bundle says beside it."""
+        if config.policy.realm == self.terms:
+            return config
+        return structs.replace(config, policy=structs.replace(config.policy, realm=self.terms))
 
     @cached_property
     def dated(self) -> tuple[Dated, ...]:
@@ -79,7 +90,7 @@ class LocalIdentity:
     def with_list(self, brought: RevocationList) -> LocalIdentity:
         """Return this identity with another list in force, finished but for `take`. Slow: not for the event loop."""
         others = [each for each in self.received() if each.issuer != brought.issuer]
-        fresh = LocalIdentity(self.written, self.from_files, received=[*others, brought])
+        fresh = LocalIdentity(self.written, self.from_files, received=[*others, brought], terms=self.terms)
         fresh.hold(self.config)
         fresh.prepare()
         return fresh
@@ -115,6 +126,7 @@ class LocalIdentity:
     def take(self, fresh: LocalIdentity) -> None:
         """Apply another identity from the next handshake on; holders of this object need not change."""
         self.written = fresh.written
+        self.terms = fresh.terms
         self.hold(fresh.config)
         self.credentials = fresh.credentials
         self.from_files = fresh.from_files
@@ -147,7 +159,16 @@ class LocalIdentity:
             return "group"
         if suite not in policy.suites:
             return "suite"
+        if policy.realm.members is not None and not self._is_of_realm(chain[0]):
+            return "not_a_member"
         return self.chain_refusal(chain)
+
+    def _is_of_realm(self, leaf: x509.Certificate) -> bool:
+        try:
+            peer = read_identity(leaf_der(leaf), self.config.node.id.realm)
+        except IdentityRefused:
+            return False
+        return self.config.policy.realm.has(peer.organisation)
 
     def expiry_refusal(self, chain: Sequence[x509.Certificate], now: datetime) -> str | None:
         """Return the reason `expired` if a chain has expired, else None. Cheap, because it is called every second."""

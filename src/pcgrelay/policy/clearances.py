@@ -1,7 +1,8 @@
 """Clearances: over which networks, and through whose nodes, what is marked may go (pure).
 
 Each node judges by its own configuration, and only as far as that says something: bearers once there is a [[bearer]],
-organisations once there is `[policy] clearances`. What is not named there is cleared for OFFICIAL.
+organisations once there is `[policy] clearances`, or the realm's bundle says something of them; where both do, the
+lower counts. What is not named there is cleared for OFFICIAL.
 """
 
 from __future__ import annotations
@@ -84,13 +85,21 @@ def clearances_of(config: Config) -> Clearances:
     """Return what a configuration says of clearances."""
     policy = config.policy
     is_judged = bool(config.bearers)
+    organisations = _numbered(policy.clearances)
+    if (realm := _numbered(policy.realm.clearances)) is not None:
+        # The realm narrows what the file says, and the file what the realm says.
+        own = realm if organisations is None else organisations
+        names = own.keys() | realm.keys()
+        organisations = {name: min(own.get(name, LOWEST), realm.get(name, LOWEST)) for name in names}
     return Clearances(
         bearers={each.name: MARKING_NUMBERS[each.marking] for each in config.bearers} if is_judged else None,
-        organisations=None
-        if policy.clearances is None
-        else {name: MARKING_NUMBERS[marking] for name, marking in policy.clearances},
+        organisations=organisations,
         transit=frozenset(policy.transit or ()) if is_judged or policy.transit is not None else None,
     )
+
+
+def _numbered(pairs: tuple[tuple[str, Marking], ...] | None) -> dict[str, int] | None:
+    return None if pairs is None else {name: MARKING_NUMBERS[marking] for name, marking in pairs}
 
 
 @lru_cache(4_096)

@@ -107,10 +107,13 @@ def granted(
 def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:
     """Return why a neighbour may not link, as one word, or None.
 
-    A dialled neighbour must have the configured identity; one that dials this node must be a member.
+    A dialled neighbour must have the configured identity, and be of the realm; one that dials this node must be a
+    member.
     """
+    if expected is not None and peer != expected:
+        return "unexpected_identity"
     if expected is not None:
-        return None if peer == expected else "unexpected_identity"
+        return None if policy.realm.has(peer.organisation) else "not_a_member"
     return None if policy.admits(peer.organisation) else "not_a_member"
 
 

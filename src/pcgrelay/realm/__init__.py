@@ -1,0 +1,1 @@
+"""What a realm says of itself: its signed bundle."""
