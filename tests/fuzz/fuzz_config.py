@@ -87,6 +87,9 @@ streams = "refused"
 [assure]
 probe = "probe-1.toml"
 
+[realm]
+bundle = "realm.bundle"
+
 [metrics]
 listen = "10.1.2.3:9740"
 allow = ["kent.police.example"]

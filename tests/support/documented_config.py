@@ -72,6 +72,9 @@ keep_days = 400
 [assure]                                 # what tests of controls may use
 probe = "probe-1.toml"
 
+[realm]                                  # what the realm has signed
+bundle = "realm.bundle"
+
 [metrics]                                # figures and health over TCP
 listen = "127.0.0.1:9740"
 

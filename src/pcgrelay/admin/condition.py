@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
+from pcgrelay.admin.bundles import MEND, bundle_sentences
 from pcgrelay.admin.clocks import clock_sentences
 from pcgrelay.admin.discovery import discovery_sentences
 from pcgrelay.admin.rules import rule_sentences
@@ -72,6 +73,8 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         )
     for sentence, is_grave in validity_sentences(status.credentials):
         yield Trouble(sentence, is_grave, "pcgrelay ca renew, or pcgrelay ca crl, then pcgrelay reload -c FILE")
+    for sentence in bundle_sentences(status.bundle):
+        yield Trouble(sentence, command=MEND)
     for sentence in rule_sentences(status.rules):
         yield Trouble(sentence, command="pcgrelay check -c FILE")
     for sentence in clock_sentences(status.clocks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pcgrelay.admin.audit_metrics import audit_families
+from pcgrelay.admin.bundles import bundle_families
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.core_help import CORE_HELP, OTHER
 from pcgrelay.admin.cutover_metrics import cutover_families
@@ -62,7 +63,7 @@ def _node(families: Families, status: Status) -> None:
     if state.folder:
         family("state_unwritten", "gauge", "Whether what holds could not be written.", [({}, bool(state.reason))])
         family("state_lost", "gauge", "Whether shares that were set are not known any more.", [({}, state.lost)])
-    for name, meaning, samples in validity_families(status.credentials):
+    for name, meaning, samples in (*validity_families(status.credentials), *bundle_families(status.bundle)):
         family(name, "gauge", meaning, samples)
     ended = sum(not rule.days for rule in status.rules)
     family("rules_ending", "gauge", "How many rules end within 30 days.", [({}, len(status.rules) - ended)])

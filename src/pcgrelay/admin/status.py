@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pcgrelay.admin.bundles import BundleStatus
 from pcgrelay.admin.clearances import ClearancesStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.discovery import DiscoveryStatus
@@ -371,6 +372,7 @@ class Status(Struct, frozen=True, kw_only=True):
     drills: DrillsStatus = DrillsStatus()
     clocks: tuple[ClockStatus, ...] = ()
     credentials: CredentialsStatus = CredentialsStatus()
+    bundle: BundleStatus | None = None  # of the realm; none: there is none in force
     rules: tuple[RuleStatus, ...] = ()  # that have ended or soon will
     twins: tuple[str, ...] = ()  # identities that more than one process uses
     refusals: dict[str, int] = {}  # refused peers, streams and frames, by reason

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pcgrelay import config
 from pcgrelay.admin.audit_line import audit_line
+from pcgrelay.admin.bundles import bundle_lines
 from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
@@ -104,7 +105,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         console.print("priority: the system forbids setpriority, so busy workers do not go before the control plane")
     if line := validity_line(status.credentials):
         console.print(line)
-    for line in (*brought_lines(status.credentials), *clearance_lines(status.clearances)):
+    brought = (*bundle_lines(status.bundle), *brought_lines(status.credentials))
+    for line in (*brought, *clearance_lines(status.clearances)):
         console.print(line)
     _print_approvals(console, status.approvals)
     if status.audit is not None:

@@ -41,6 +41,7 @@ from pcgrelay.config.settings import (
     LogSettings,
     NodeSettings,
     PolicySettings,
+    RealmSettings,
 )
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source, shown_path
@@ -86,6 +87,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         callers=callers(source, tables.caller),
         audit=audit(source, tables.audit, node),
         assure=assure(source, tables.assure),
+        realm=_realm(source, tables.realm),
         metrics=reader(source, "metrics", tables.metrics, node.id),
         page=reader(source, "page", tables.page, node.id),
         approvals=approvals(source, tables.approvals),
@@ -134,6 +136,12 @@ def _identity(source: Source, table: schema.IdentityTable) -> IdentitySettings:
         key=file_path(source, ("identity", "key"), table.key),
         trust=file_path(source, ("identity", "trust"), table.trust),
         crl=None if table.crl is None else file_path(source, ("identity", "crl"), table.crl),
+    )
+
+
+def _realm(source: Source, table: schema.RealmTable | None) -> RealmSettings:
+    return (
+        RealmSettings() if table is None else RealmSettings(bundle=file_path(source, ("realm", "bundle"), table.bundle))
     )
 
 

@@ -77,6 +77,7 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_table("log", old.log, new.log, new.log.__struct_fields__),
         *_of_optional("audit", old.audit, new.audit),
         *_of_table("assure", old.assure, new.assure, new.assure.__struct_fields__),
+        *_of_table("realm", old.realm, new.realm, new.realm.__struct_fields__),
         *_of_table("metrics", old.metrics, new.metrics, new.metrics.__struct_fields__),
         *_of_table("page", old.page, new.page, new.page.__struct_fields__),
         *_of_approvals(old.approvals, new.approvals),

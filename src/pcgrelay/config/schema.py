@@ -231,6 +231,12 @@ class AssureTable(Table, frozen=True, kw_only=True):
     revoked: str | None = None  # a certificate that the realm has revoked; its key lies beside it
 
 
+class RealmTable(Table, frozen=True, kw_only=True):
+    """[realm]."""
+
+    bundle: str
+
+
 class ReaderTable(Table, frozen=True, kw_only=True):
     """[metrics] and [page]."""
 
@@ -266,6 +272,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     log: LogTable = LogTable()
     audit: AuditTable | None = None
     assure: AssureTable | None = None
+    realm: RealmTable | None = None
     metrics: ReaderTable | None = None
     page: ReaderTable | None = None
     approvals: ApprovalsTable | None = None
@@ -286,6 +293,7 @@ TABLES: dict[str, type[Struct]] = {
     "log": LogTable,
     "audit": AuditTable,
     "assure": AssureTable,
+    "realm": RealmTable,
     "metrics": ReaderTable,
     "page": ReaderTable,
     "approvals": ApprovalsTable,
@@ -405,6 +413,7 @@ EXAMPLES = {
     "drill.share": "share = 100",
     "caller.organisation": 'organisation = "met.police.example"',
     "caller.networks": 'networks = ["10.1.0.0/16"]',
+    "realm.bundle": 'bundle = "realm.bundle"',
     "metrics.listen": 'listen = "10.1.2.3:9740"',
     "metrics.allow": 'allow = ["kent.police.example"]',
     "page.listen": 'listen = "10.1.2.3:9741"',
@@ -437,6 +446,7 @@ EXAMPLES = {
     "log": "[log]",
     "audit": "[audit]",
     "assure": "[assure]",
+    "realm": "[realm]",
     "metrics": "[metrics]",
     "page": "[page]",
     "approvals": "[approvals]",

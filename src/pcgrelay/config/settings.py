@@ -328,6 +328,12 @@ class AssureSettings(Struct, frozen=True, kw_only=True):
     )
 
 
+class RealmSettings(Struct, frozen=True, kw_only=True):
+    """[realm]: what the realm has signed."""
+
+    bundle: Path | None = None  # file; None: what neighbours bring counts alone
+
+
 class ReaderSettings(Struct, frozen=True, kw_only=True):
     """[metrics] or [page]: a listener for somebody who reads, and who may."""
 
@@ -373,6 +379,7 @@ class Config(Struct, frozen=True, kw_only=True):
     callers: tuple[CallerSettings, ...] = ()
     audit: AuditSettings | None = None  # none: there is no audit log
     assure: AssureSettings = AssureSettings()
+    realm: RealmSettings = RealmSettings()
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
     approvals: ApprovalsSettings | None = None

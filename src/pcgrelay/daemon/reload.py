@@ -18,14 +18,14 @@ from pcgrelay import config as configuration
 from pcgrelay.admin.answers import ApprovalTaken, ReloadAnswer
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.check import refuse_reload
-from pcgrelay.clock import Clock
 from pcgrelay.config import Config, differences, restart_reason, sized_as
 from pcgrelay.daemon.keeper import reloading
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from pcgrelay.gateway.approvals import Approvals
 from pcgrelay.gateway.approved_start import require_judged
+from pcgrelay.gateway.bundles import Brought
 from pcgrelay.gateway.node import Node
-from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.credentials import Credentials, load_credentials
+from pcgrelay.identity.lists import newest
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
@@ -110,6 +110,7 @@ class Reloader:
         node = self._node
         fresh, changes = await self._read_changes(change)
         if not changes:
+            await node.bundles.reloaded(fresh.brought)
             if fresh.decision is not None:
                 # White space, or what the digest has and no table shows: the next start is to find these very files.
                 await node.approvals.keep(fresh.decision, uid)
@@ -125,6 +126,7 @@ class Reloader:
             node.take(fresh.local, prepared)
         finally:
             prepared.close()
+        await node.bundles.reloaded(fresh.brought)
         self._log.set_level(config.log.level)
         self._log.set_format(config.log.format)
         return fresh, changes
@@ -132,9 +134,10 @@ class Reloader:
     async def _read_changes(self, change: Path | None) -> tuple[Fresh, tuple[str, ...]]:
         """Read the files as they are now, and what differs from what holds. Raises PcgrelayError."""
         old = self._node.local
-        fresh = await asyncio.to_thread(_read, old, self._node.clock, self._node.approvals, change)
+        fresh = await asyncio.to_thread(_read, self._node, change)
         local = fresh.local
-        return fresh, (*differences(old.written, local.written), *renewals(old.from_files, local.from_files))
+        changes = (*differences(old.written, local.written), *renewals(old.from_files, local.from_files))
+        return fresh, (*changes, *self._node.bundles.changes(fresh.brought))
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)
@@ -153,17 +156,19 @@ class Fresh:
     """What was read and found good."""
 
     local: LocalIdentity
+    brought: Brought | None  # a bundle of the realm that the file brings; nothing: no other than before
     decision: Decision | None  # nothing: nobody has to approve anything
     policy: tuple[str, ...]  # what it widens, narrows, or neither
 
 
-def _read(old: LocalIdentity, clock: Clock, approvals: Approvals, change: Path | None) -> Fresh:
+def _read(node: Node, change: Path | None) -> Fresh:
     """Read the files as they are now, and build everything that does not need the node.
 
     ConfigError: the configuration is refused, or a change in it needs a restart. ApprovalProblem: it is not approved.
     """
+    old, clock, bundles = node.local, node.clock, node.bundles
     path: Path = old.written.path
-    decision = approvals.judge(path, change)
+    decision = node.approvals.judge(path, change)
     config = sized_as(old.written, configuration.load(path) if decision is None else decision.policy.config)
     if reason := restart_reason(old.written, config):
         raise ConfigError(reason)
@@ -172,11 +177,15 @@ def _read(old: LocalIdentity, clock: Clock, approvals: Approvals, change: Path |
     dates = rehearse(old.config, old.credentials, clock.wall()) is None
     refuse_reload(config, clock, dates=dates, received=received)
     try:
-        fresh = LocalIdentity(config, clock=clock, received=received)
+        files = load_credentials(config.identity)
+        brought = bundles.read_file(config, files)
+        received = newest([*received, *bundles.lists_with(brought, files)])
+        terms = bundles.terms_with(brought, files)
+        fresh = LocalIdentity(config, files, clock=clock, received=received, terms=terms)
         fresh.prepare()
         if decision is not None:
             require_judged(decision, fresh.from_files)
-        return Fresh(fresh, decision, _policy_words(old, config, decision))
+        return Fresh(fresh, brought, decision, _policy_words(old, config, decision))
     except (ValueError, SSL.Error):
         # The check found no error, so the files changed while they were being read.
         raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None

@@ -45,6 +45,7 @@ def to_handover(node: Node) -> NodeHandover:
             members=node.watch.to_handover(),
             link_totals=node.link_totals.to_handover(),
             lists=node.lists.to_handover(),
+            bundle=node.bundles.to_handover(),
             audit=node.audit.rest,
             link_handshakes=node.local.link_handshakes,
             session_handshakes=node.local.session_handshakes,
@@ -80,6 +81,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.audit.attach(node.state)
     node.audit.restore(handover.audit)
     node.lists.restore(handover.lists)
+    node.bundles.begin(node.state, handover.bundle)
     node.link_table.restore(handover.links)
     node.exchange.restore(handover.entries)
     node.watch.restore(handover.members)

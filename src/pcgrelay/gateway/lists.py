@@ -24,9 +24,8 @@ from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit
 from pcgrelay.log.list_events import CrlRefused, CrlStays, CrlTaken
 from pcgrelay.messages import Object
-from pcgrelay.objects.exchange import OBJECT_MOST_BYTES, HeldObject
+from pcgrelay.objects.exchange import KIND_LIST, OBJECT_MOST_BYTES, HeldObject
 
-KIND = 1  # of OBJECT: a revocation list
 _OLDER = "list_older"
 
 
@@ -58,7 +57,7 @@ class RevocationLists:
             if not _travels(each):
                 self._say_too_large(each)
             elif each.is_current(now):
-                yield HeldObject(KIND, each.issuer, each.number, each.digest, each.der)
+                yield HeldObject(KIND_LIST, each.issuer, each.number, each.digest, each.der)
 
     def _say_too_large(self, each: RevocationList) -> None:
         if self._too_large.get(each.issuer) != each.digest:
@@ -68,8 +67,6 @@ class RevocationLists:
 
     def refusal(self, announced: Object) -> str | None:
         """Return None if a list is wanted; "" if it is not newer; else the reason for which it is refused."""
-        if announced.kind != KIND:
-            return "object_kind"
         if announced.name not in self._anchors():
             return "list_of_unknown_ca"
         mine = self._local.lists.get(announced.name)

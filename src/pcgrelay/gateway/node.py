@@ -17,6 +17,7 @@ from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.catalogue.exchange import CatalogueExchange
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config, PolicySettings
+from pcgrelay.config.settings import RealmTerms
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
@@ -24,6 +25,7 @@ from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.approvals import Approvals
 from pcgrelay.gateway.audit import NodeAudit
+from pcgrelay.gateway.bundles import RealmBundles
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
@@ -46,7 +48,8 @@ from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw, Witness
-from pcgrelay.objects.exchange import ObjectExchange
+from pcgrelay.objects.exchange import KIND_BUNDLE, KIND_LIST, ObjectExchange
+from pcgrelay.objects.kinds import ObjectKinds
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.policy.in_force import in_force
 from pcgrelay.state.folder import StateFolder
@@ -87,10 +90,13 @@ class Node:
         self.exchange = CatalogueExchange(
             self.local, self.link_table.links, self._paths_over, self._catalogue_changed, log.emit, clock
         )
-        # Revocation lists of neighbours. Whatever replaces the identity holds the lock, so that no list is lost by it.
+        self.writes = StateWrites()
+        # Signed objects of neighbours. Whatever replaces the identity holds the lock, so that none is lost by it.
         self.identity_lock = asyncio.Lock()
         self.lists = RevocationLists(self.local, self.identity_lock, self._trust_renewed, log.emit, clock)
-        self.objects = ObjectExchange(self.link_table.links, self.lists, self.link_table.spawn, clock)
+        self.bundles = RealmBundles(self.local, self.identity_lock, self._realm_says, log.emit, clock, self.writes)
+        stores = ObjectKinds({KIND_LIST: self.lists, KIND_BUNDLE: self.bundles})
+        self.objects = ObjectExchange(self.link_table.links, stores, self.link_table.spawn, clock)
         # Checked once a second: dates of the own files, clocks of others, neighbours that are missing or twice there.
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
@@ -100,7 +106,6 @@ class Node:
         self.link_totals = LinkTotals()
         self.approvals = Approvals(log, clock)
         self.waiting = WaitingTexts(self.approvals, log.emit, clock)
-        self.writes = StateWrites()
         self.audit = NodeAudit(self.local, log, clock)
         self.audit.in_force = self.approvals.in_force
         self.witnesses = Witnesses(self.local, self.audit, log.emit, clock, self.writes)
@@ -115,6 +120,7 @@ class Node:
         self.refused.register("adverts", self.exchange.refused)
         self.refused.register("readers", self.readers.refused)
         self.refused.register("objects", self.objects.refused)
+        self.refused.register("bundles", self.bundles.refused)
         self.refused.register("twins", self.twins.refused)
         self.refused.register("witnesses", self.witnesses.refused)
         self.refused.register("approvals", self.approvals.refused)
@@ -138,6 +144,7 @@ class Node:
         """
         self.audit.attach(self.state)
         self.audit.start()
+        self.bundles.begin(self.state)
         self.local.prepare_readers()
         prepared = await self._open(self.config)
         try:
@@ -246,6 +253,15 @@ class Node:
         self.link_table.judge()
         self.role.trust_changed()
         self.exchange.reload()
+
+    def _realm_says(self, terms: RealmTerms, fresh: LocalIdentity | None) -> None:
+        """Apply what the realm's bundle says. fresh: with revocation lists of it, if these are newer."""
+        before, clearances = self.config, self.local.clearances
+        if fresh is not None:
+            self.local.take(fresh)
+        self.local.terms = terms
+        self.local.hold(self.local.config)
+        self._serve(Prepared(), before, clearances, renewed=fresh is not None)
 
     def _apply_settings(self, before: PolicySettings, policy: PolicySettings) -> None:
         """Give the core the settings of a policy. If it refuses one, all stay as before, and ConfigError is raised."""
@@ -442,6 +458,7 @@ class Node:
             self.role.catalogue_changed()
         self.exchange.tick()
         self.objects.tick()
+        self.bundles.tick()
         links = list(self.link_table.links.values())
         self.watch.look(links, self.config)
         self.twins.look(links, self.exchange.catalogue)

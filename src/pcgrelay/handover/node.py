@@ -136,6 +136,13 @@ class ListHandover(Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
+class BundleHandover(Struct, frozen=True, kw_only=True):
+    """The realm's bundle that is in force."""
+
+    data: bytes  # as it travels
+    source: str = ""
+
+
 class NodeHandover(Struct, frozen=True, kw_only=True):
     """The state of a node; fields of the other role are empty."""
 
@@ -161,6 +168,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     cutovers: tuple[CutoverHandover, ...] = ()
     link_totals: tuple[LinkTotalHandover, ...] = ()
     lists: tuple[ListHandover, ...] = ()
+    bundle: BundleHandover | None = None
     traffic: TrafficHandover = TrafficHandover()
     link_handshakes: Durations = field(default_factory=Durations)
     session_handshakes: Durations = field(default_factory=Durations)

@@ -43,9 +43,10 @@ LANES_MOST = 64
 LINK_ID_BYTES = 16
 SESSION_CLASS = "session-class"  # feature: HELLO names the session and its class
 OBJECTS = "objects"  # feature of links: OBJECT and what belongs to it
+BUNDLES = "realm-bundle"  # feature of links: OBJECT of kind 2
 TWINS = "twins"  # feature of links: TWIN
 WITNESS = "witness-1"  # feature of links: WITNESS
-LINK_FEATURES = (OBJECTS, TWINS, WITNESS)
+LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS)
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 

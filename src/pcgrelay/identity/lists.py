@@ -155,6 +155,15 @@ def received_of(credentials: Credentials, in_force: Mapping[bytes, RevocationLis
     return [each for each in in_force.values() if id(each.crl) in brought]
 
 
+def newest(lists: Iterable[RevocationList]) -> list[RevocationList]:
+    """Return the newest list of each CA."""
+    found: dict[bytes, RevocationList] = {}
+    for each in lists:
+        if each.replaces(found.get(each.issuer)):
+            found[each.issuer] = each
+    return list(found.values())
+
+
 def is_revoked(received: Sequence[ReceivedList], chain: Sequence[x509.Certificate]) -> bool:
     """Whether a list of a neighbour names a certificate of a chain. A serial number is one of its CA's key alone."""
     return any(

@@ -23,12 +23,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
-from pcgrelay.identity.handshake import OBJECTS
+from pcgrelay.identity.handshake import BUNDLES, OBJECTS
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.link.link import Link
 from pcgrelay.messages import PIECE_LIMIT_BYTES, Object, ObjectGet, ObjectPiece
 from pcgrelay.net.ratelimit import TokenBucket
 
+KIND_LIST, KIND_BUNDLE = 1, 2
+FEATURES = {KIND_BUNDLE: BUNDLES}  # of kinds that not every neighbour knows that has OBJECTS
 OBJECT_MOST_BYTES = 1 << 20
 PARALLEL_MOST = 8
 TRANSFERS_MOST = 32
@@ -170,7 +172,8 @@ class ObjectExchange:
 
     def receive(self, link: Link, message: Object | ObjectGet | ObjectPiece) -> None:
         """Handle a message of a neighbour. What is wrong with it is counted and ends nothing but a transfer."""
-        if OBJECTS not in link.features:
+        of_kind = FEATURES.get(message.kind, OBJECTS) if isinstance(message, Object) else OBJECTS
+        if not {OBJECTS, of_kind} <= link.features:
             self._refuse("object_unasked")
             return
         neighbour = self._neighbour(link)
@@ -295,6 +298,8 @@ class ObjectExchange:
     def _tell(self, neighbour: Neighbour) -> None:
         for held in self._store.held():
             key = (held.kind, held.name)
+            if FEATURES.get(held.kind, OBJECTS) not in neighbour.link.features:
+                continue
             if neighbour.told.get(key) != held.digest and len(held.data) <= OBJECT_MOST_BYTES:
                 neighbour.told[key] = held.digest
                 neighbour.link.send(Object(held.kind, held.name, held.epoch, held.digest, len(held.data)))

@@ -392,8 +392,14 @@ AUDIT = Table(
 RULE_TABLES = (LISTEN, LINK, EXPORT, IMPORT, DIRECT)  # whose entries have owner, reason, change and until
 # What tests may use: the node does not.
 ASSURE = Table("assure", lambda config: [config.assure], (_local("probe"), _local("revoked")))
+# What the realm has signed narrows what the file allows: without the file less is refused until a neighbour brings it.
+REALM = Table(
+    "realm",
+    lambda config: [config.realm],
+    (Key("bundle", _path("bundle"), judging.present, digested=_exists("bundle")),),
+)
 TABLES = (
-    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT, ASSURE,
+    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT, ASSURE, REALM,
     _reader("metrics"), _reader("page"), APPROVALS,
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated
@@ -170,7 +170,7 @@ def open_bundle(data: bytes, realm: str, credentials: Credentials, now: datetime
     """Decode a bundle and verify all of it but whether it is newer. Raises BundleRefused. Slow: not for the event loop.
 
     realm: of this node. credentials: whose trust and revocation lists count. now: None if the bundle was in force
-    before; then neither its dates nor those of its signer are judged, because what was in force stays so.
+    before, or a node starts with it. Then no dates and no revocation lists are judged: what was in force stays so.
     """
     envelope, content = _decoded(data)
     if content.realm != realm:
@@ -263,6 +263,8 @@ def _signer(
     try:
         chain = tuple(x509.load_der_x509_certificate(der) for der in envelope.chain)
         check_signer(chain[0], realm)
+        if now is None:
+            credentials = replace(credentials, crls=(), received=())
         store = make_store(credentials)
         set_verify_time(store, now)
         word = chain_refusal(store, chain) or (Refusal.REVOKED if is_revoked(credentials.received, chain) else None)

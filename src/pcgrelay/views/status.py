@@ -94,6 +94,7 @@ def node_status(node: Node) -> Status:
         drills=drills_status(role.drills, node.clock.wall()) if isinstance(role, EdgeRole) else DrillsStatus(),
         clocks=node.clocks.status(),
         credentials=structs.replace(node.ageing.status(), lists=node.lists.status()),
+        bundle=node.bundles.status(),
         rules=node.rule_ends.status(),
         refusals=refusals,
     )

@@ -333,7 +333,7 @@ def crl_der(of: x509.CertificateRevocationList) -> bytes:
         (lambda root: crl(root, number=9, end=-timedelta(hours=1)), {}, "list_not_current"),
         (lambda root: crl(root, number=8, start=-timedelta(minutes=1)), {}, "object_mislabelled"),
         (lambda root: crl(root, number=9, start=-timedelta(days=2)), {}, "list_older"),
-        (lambda root: crl(root, number=9, start=-timedelta(minutes=1)), {"kind": 2}, "object_kind"),
+        (lambda root: crl(root, number=9, start=-timedelta(minutes=1)), {"kind": 3}, "object_kind"),
         (lambda root: crl(root, number=9), {"name": b"?" * 32}, "list_of_unknown_ca"),
         (lambda root: crl(root, number=9), {"epoch": 0}, "list_older"),
         (lambda root: crl(root, number=9), {"size": (1 << 20) + 1}, "object_too_large"),
