@@ -34,6 +34,7 @@ from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.net.unix_sockets import is_open_to_strangers, taken
 from pcgrelay.openssl import data_plane_library, session_library
+from pcgrelay.realm_checks import realm_findings
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.rule_checks import rule_findings
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
@@ -60,7 +61,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
     running = answers(config.node.admin)
     now = clock.wall()
     findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
-    findings += clearance_findings(config)
+    findings += [*clearance_findings(config), *realm_findings(config, now)]
     if not is_start:
         # At a start they were judged already: a list of signers that was edited keeps no node from serving.
         findings += [*hidden_from_unit(config), *approval_findings(config, now)]
@@ -80,6 +81,7 @@ def check_files(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     return [
         *_credentials(config, clock.wall()),
         *_policy(config, clock.wall()),
+        *realm_findings(config, clock.wall()),
         *_state(config, True),
         *_inventory(config),
     ]

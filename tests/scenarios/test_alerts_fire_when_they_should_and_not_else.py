@@ -46,6 +46,10 @@ ENDS, BEGAN = (
     f"pcgrelay_crl_next_update_timestamp_seconds{{{AT}}}",
     f"pcgrelay_crl_last_update_timestamp_seconds{{{AT}}}",
 )
+BUNDLE_ENDS, BUNDLE_BEGAN = (
+    f"pcgrelay_realm_bundle_not_after_timestamp_seconds{{{AT}}}",
+    f"pcgrelay_realm_bundle_not_before_timestamp_seconds{{{AT}}}",
+)
 USED, BUDGET = f"pcgrelay_memory_used_bytes{{{AT}}}", f"pcgrelay_memory_budget_bytes{{{AT}}}"
 OPEN, MOST, BUILD = f"process_open_fds{{{AT}}}", f"process_max_fds{{{AT}}}", f'pcgrelay_build_info{{{AT},version="1"}}'
 REFUSED = f'pcgrelay_refused_total{{{AT},reason="%s"}}'
@@ -89,6 +93,18 @@ CASES = {
         f'{AT},reason="list_of_unknown_ca"',
     ),
     "PcgrelayListStays": one("crl_travels", f'{AT},ca="CN=Realm CA"', "0x60", "1x60"),
+    "PcgrelayBundleEnds": Case(
+        {BUNDLE_ENDS: f"{2 * 3600}x60", BUNDLE_BEGAN: f"-{2 * DAY}x60"},
+        {BUNDLE_ENDS: f"{DAY}x60", BUNDLE_BEGAN: f"-{2 * DAY}x60"},
+        "30m",
+        AT,
+    ),
+    "PcgrelayBundleForged": Case(
+        {REFUSED % "bundle_signature": "_x25 1x40"},
+        {REFUSED % "bundle_signature": "5x60", REFUSED % "bundle_older": "0+1x60"},
+        "30m",
+        f'{AT},reason="bundle_signature"',
+    ),
     "PcgrelayReloadRefused": one("config_last_reload_successful", AT, "0x60", "1x60"),
     "PcgrelayLogLost": one("log_lines_lost_total", AT, "0+1x60", "7x60"),
     "PcgrelayMemoryShort": Case({USED: "95x60", BUDGET: "100x60"}, {USED: "85x60", BUDGET: "100x60"}, "30m", AT),

@@ -25,7 +25,7 @@ CONTROL_LAYERS = [
     ["restoring"],
     ["backup"],
     ["check"],
-    ["unit_checks", "clearance_checks", "rule_checks", "approval_checks"],
+    ["unit_checks", "clearance_checks", "rule_checks", "approval_checks", "realm_checks"],
     ["rehearsal"],
     ["services"],
     ["session"],

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from pcgrelay.admin.bundles import BundleStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
@@ -76,6 +77,7 @@ def all_metrics_text() -> str:
         drills=DRILLS,
         clocks=(ClockStatus(peer="met-1.met.police.example", skew_s=1),),
         credentials=CREDENTIALS,
+        bundle=BundleStatus(epoch=2, not_before=NOW, not_after=NOW),
         refusals={"revoked": 1},
         approvals=ApprovalsStatus(
             active=True,

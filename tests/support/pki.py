@@ -231,7 +231,8 @@ def write_config(
 ) -> Path:
     """Write a configuration that is right, with the given entries; node=, policy= and so on override single keys.
 
-    The table of the node is `node_table`, because `node` is the name. A listen may be given as its address alone.
+    The tables of node and realm are `node_table` and `realm_table`, because `node` and `realm` are the names. A listen
+    may be given as its address alone.
     """
     identity: dict[str, Any] = {"certificate": str(files.certificate), "key": str(files.key), "trust": str(files.trust)}
     if crl:
@@ -250,6 +251,8 @@ def write_config(
         "identity": {**identity, **tables.pop("identity", {})},
         "policy": {"members": ["*"], **tables.pop("policy", {})},
     }
+    if bundle := tables.pop("realm_table", None):
+        whole["realm"] = dict(bundle)
     arrays = {
         "listen": [{"address": entry} if isinstance(entry, str) else entry for entry in listens],
         "link": links,

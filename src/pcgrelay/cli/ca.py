@@ -9,6 +9,7 @@ import click
 
 from pcgrelay.ca import Authority, Issued
 from pcgrelay.ca.authority import CA_DAYS, CRL_DAYS, LEAF_DAYS
+from pcgrelay.cli.ca_bundle import bundle
 from pcgrelay.cli.ca_node import renew, request
 from pcgrelay.cli.ca_options import (
     FOLDER,
@@ -38,6 +39,7 @@ Examples:
   pcgrelay ca renew -c kent-1.toml     at the node: the next key and request
   pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
   pcgrelay ca show ca
+  pcgrelay ca bundle --help            what the realm has decided, signed
 
 Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca.key can impersonate any node of the
 realm. Give realm.crl to one node that is linked after each renewal: nodes tell
@@ -54,7 +56,7 @@ def ca() -> None:
     """
 
 
-for command in (request, sign, renew):
+for command in (request, sign, renew, bundle):
     ca.add_command(command)
 
 

@@ -37,6 +37,7 @@ class BundleEnding(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "bundle.ending"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     epoch: int
     not_after: str
 
@@ -46,6 +47,7 @@ class BundleExpired(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "bundle.expired"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     epoch: int
     not_after: str
 
@@ -55,6 +57,7 @@ class BundleNotYetValid(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "bundle.not_yet_valid"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     epoch: int
     not_before: str
 
@@ -64,6 +67,7 @@ class BundleUnkept(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "bundle.unkept"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     epoch: int
     reason: str
 

@@ -27,6 +27,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "clock.skew": ("peer",),
     "listener.paused": ("reason",),
     "crl.refused": ("peer", "reason"),
+    "bundle.refused": ("peer", "reason"),
     "session.up": ("peer",),
     "session.stalled": ("peer", "reason"),
     "session.resumed": ("peer",),
