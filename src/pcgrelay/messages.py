@@ -19,7 +19,7 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import URI_LIMIT
 
 MESSAGE_LIMIT_BYTES = 262_144
-ORDINARY_LIMIT_BYTES = 32_768  # of all messages but ADVERT and OBJECT_PIECE
+ORDINARY_LIMIT_BYTES = 32_768  # of all messages but ADVERT, OBJECT_PIECE, WITNESS and WANT
 UNKNOWN_LIMIT_BYTES = 4_096
 CARRY_LIMIT_BYTES = 16_384
 PIECE_LIMIT_BYTES = 65_536  # of an object, in one OBJECT_PIECE
@@ -27,6 +27,8 @@ PIECE_MESSAGE_LIMIT_BYTES = 66_560
 WITNESS_LIMIT_BYTES = 16_384
 WITNESS_BODY_LIMIT_BYTES = 12_288
 WITNESS_KEYS_MOST = 12
+WANT_LIMIT_BYTES = 131_072
+NAME_LIMIT = 63 + 1 + 253  # service@organisation
 RELAYS_MOST = 8
 PREFIX_BYTES = 4
 
@@ -43,6 +45,7 @@ WitnessKey = Annotated[bytes, Meta(min_length=1, max_length=WITNESS_BODY_LIMIT_B
 Identity = Annotated[str, Meta(max_length=URI_LIMIT)]
 Reason = Annotated[str, Meta(max_length=256)]
 Route = Annotated[tuple[Identity, ...], Meta(max_length=RELAYS_MOST)]
+WantedName = Annotated[str, Meta(max_length=NAME_LIMIT)]
 
 
 class Code:
@@ -98,7 +101,10 @@ class Beat(Struct, tag=2, array_like=True, frozen=True):
 
 
 class Advert(Struct, tag=3, array_like=True, frozen=True):
-    """An edge's signed catalogue entry, with the relays that forwarded it (docs/protocol.md, 9.4)."""
+    """An edge's signed catalogue entry, with the relays that forwarded it (docs/protocol.md, 9.4).
+
+    chain: certificates in DER, leaf first; or one element of 32 bytes, the digest of a chain that was sent before.
+    """
 
     entry: Annotated[bytes, Meta(max_length=160_000)]
     signature: Annotated[bytes, Meta(max_length=1_024)]
@@ -232,6 +238,19 @@ class Witness(Struct, tag=17, array_like=True, frozen=True):
     keys: Annotated[tuple[WitnessKey, ...], Meta(max_length=WITNESS_KEYS_MOST)] = ()
 
 
+class Want(Struct, tag=18, array_like=True, frozen=True):
+    """Which entries an edge needs of a relay (docs/protocol.md, 9.13). With half of these bounds it is taken."""
+
+    services: Annotated[tuple[WantedName, ...], Meta(max_length=8_192)]
+    edges: Annotated[tuple[Identity, ...], Meta(max_length=2_048)] = ()
+
+
+class AdvertGet(Struct, tag=19, array_like=True, frozen=True):
+    """Request for the entry of an edge with its whole chain (docs/protocol.md, 9.4)."""
+
+    edge: Identity
+
+
 Message = (
     Hello
     | Beat
@@ -250,14 +269,17 @@ Message = (
     | ObjectPiece
     | Twin
     | Witness
+    | Want
+    | AdvertGet
 )
 
 # msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LIMITS = dict.fromkeys(range(1, 18), ORDINARY_LIMIT_BYTES) | {
+_LIMITS = dict.fromkeys(range(1, 20), ORDINARY_LIMIT_BYTES) | {
     3: MESSAGE_LIMIT_BYTES,
     15: PIECE_MESSAGE_LIMIT_BYTES,
     17: WITNESS_LIMIT_BYTES,
+    18: WANT_LIMIT_BYTES,
 }
 _HEAD_BYTES = 14  # the longest head of an array, and the longest number after it
 _INTEGER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}

@@ -35,6 +35,8 @@ MESSAGES: list[messages.Message] = [
     messages.Twin(IDENTITY),
     messages.Witness(1, b"old 0\n\n", (b"vkey",) * 5),
     messages.Witness(2, b"x"),
+    messages.Want(("*@kent.police.example", "custody@kent.police.example"), (IDENTITY,)),
+    messages.AdvertGet(IDENTITY),
 ]
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))

@@ -19,13 +19,15 @@ from msgspec import structs
 
 from pcgrelay.catalogue import exchange as exchange_module
 from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, Offer, SignedEntry
-from pcgrelay.catalogue.exchange import CatalogueExchange
+from pcgrelay.catalogue.exchange import CatalogueExchange, CatalogueMessage
+from pcgrelay.catalogue.interest import make_want
 from pcgrelay.dataplane.api import PathSpec
 from pcgrelay.dataplane.events import SessionMoved, SessionResumed, SessionUp
 from pcgrelay.gateway.edge_routes import EdgeRoutes
+from pcgrelay.identity.handshake import LINK_FEATURES
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.messages import Advert, Message, PathOpen, Withdraw
-from pcgrelay.model import NodeId, Precedence, Role, Suite
+from pcgrelay.messages import Advert, Message, PathOpen
+from pcgrelay.model import NodeId, Precedence, Role, ServiceName, Suite
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.path.labels import Labels
@@ -60,6 +62,7 @@ class End:
         self.lanes_up = {0: 1}
         self.standing = SimpleNamespace(settings=SimpleNamespace(precedence=Precedence.DEFAULT, weight=100))
         self.probing = SimpleNamespace(round_trip_ms=2 * TRIP_S * 1000)
+        self.features: frozenset[str] = frozenset()  # those that both ends list
 
     usable = able = controlled = has_lanes = is_steady = is_well = property(lambda self: self.is_up)
 
@@ -84,13 +87,14 @@ class Node:
         self.id = identity
         self.role = role
         self.links: dict[int, Any] = {}
+        self.features = frozenset(LINK_FEATURES)
         policy = SimpleNamespace(admits=lambda name: True, handshake_deadline_ms=10_000, path_wait_ms=5_000)
         settings = SimpleNamespace(id=identity, role=role, lanes=1)
         self.local: Any = SimpleNamespace(
             config=SimpleNamespace(node=settings, policy=policy),
             clearances=OPEN,
             credentials=SimpleNamespace(key=None),
-            chain=(),
+            chain=(b"leaf",),
             skews=SimpleNamespace(hear_entry=lambda *given: None),
             standing_refusal=lambda *given: None,
         )
@@ -112,7 +116,7 @@ class Node:
 
     def receive(self, link: End, message: Message) -> None:
         given: Any = link
-        if isinstance(message, Advert | Withdraw):
+        if isinstance(message, CatalogueMessage):
             self.exchange.receive(given, message)
         else:
             self.paths.receive(given, message)
@@ -196,6 +200,11 @@ class Edge(Node):
         )
         self.paths = EdgePaths(identity, Labels(realm.loop), self.sessions)
         self.sessions.attach(self.paths)
+        self.importing()
+
+    def importing(self, *services: ServiceName) -> None:
+        """Say what it imports, where the relays want to know that."""
+        self.exchange.want(make_want(services, (), ()))
 
     def tick(self) -> None:
         super().tick()
@@ -303,6 +312,7 @@ class Realm:
         here = End(a, self._number, a_bearer, b.id, b.role)
         there = End(b, self._number + 1, b_bearer, a.id, a.role)
         here.other, there.other = there, here
+        here.features = there.features = a.features & b.features
         for end in (here, there):
             end.node.links[end.number] = end
         for end in (here, there):
@@ -439,9 +449,8 @@ def without_cryptography(patch: pytest.MonkeyPatch) -> None:
     """Have entries that nobody signs, and handshakes without TLS."""
 
     def sign(me: NodeId, offers: tuple[Offer, ...], *, sequence: int, not_after: int, **given: object) -> SignedEntry:
-        return SignedEntry(
-            msgspec.msgpack.encode(Entry(ENTRY_KIND, me.uri, sequence, not_after, tuple(offers))), b"", ()
-        )
+        entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, me.uri, sequence, not_after, tuple(offers)))
+        return SignedEntry(entry, b"", (b"leaf",))
 
     accept: Callable[..., None] = lambda *given: None
     patch.setattr(exchange_module, "sign_entry", sign)

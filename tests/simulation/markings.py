@@ -22,6 +22,7 @@ from itertools import combinations
 import pytest
 
 from pcgrelay.catalogue.entries import Offer
+from pcgrelay.model import ServiceName
 from pcgrelay.policy.clearances import OPEN, Clearances
 from pcgrelay.session.session import Key, State
 from tests.simulation.marked_realm import LIES, Edge, Hop, Node, Realm, Relay, without_cryptography
@@ -86,6 +87,12 @@ class World:
                 self.wire(one, other)
         if chance.random() < 0.3:
             self.wire(exporters[0], importers[0])
+        for node in realm.nodes:
+            # Of a version that does not know interest, or chains by their digests, and tells and hears everything.
+            if chance.random() < 0.3:
+                node.features = frozenset()
+        for importer in importers:
+            importer.importing(*(ServiceName("custody", exporter.id.organisation) for exporter in exporters))
         self.rewrite()
         for wire in range(len(realm.wires)):
             realm.up(wire)

@@ -24,4 +24,6 @@ ALL: list[m.Message] = [
     m.ObjectPiece(bytes(range(32)), 65_536, b"data"),
     m.Twin("spiffe://a"),
     m.Witness(1, b"old 0\n\n", (b"vkey",)),
+    m.Want(("custody@a.example",), ("spiffe://a",)),
+    m.AdvertGet("spiffe://a"),
 ]

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pcgrelay import config
 from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
+from pcgrelay.identity import handshake
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
@@ -99,6 +102,11 @@ class Nodes:
         for running in self.running:
             if not running.core._stopped:
                 await running.node.stop()
+
+
+def without_feature(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the nodes that start from now on be of a version that does not know a feature of links."""
+    monkeypatch.setattr(handshake, "LINK_FEATURES", tuple(each for each in handshake.LINK_FEATURES if each != name))
 
 
 def export(allow: str = MET) -> dict[str, object]:

@@ -32,7 +32,7 @@ def test_the_reader_gives_the_bytes_of_each_message() -> None:
 
 
 def test_tags_are_those_of_the_protocol() -> None:
-    assert [msgspec.msgpack.decode(m.encode_message(message)[4:])[0] for message in ALL] == list(range(1, 18))
+    assert [msgspec.msgpack.decode(m.encode_message(message)[4:])[0] for message in ALL] == list(range(1, 20))
 
 
 def test_codes_are_those_of_the_protocol() -> None:

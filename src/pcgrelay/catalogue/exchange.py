@@ -13,6 +13,7 @@ from functools import cache
 
 from cryptography import x509
 
+from pcgrelay.catalogue.chains import Chain, ChainRequests, named
 from pcgrelay.catalogue.entries import (
     OTHER,
     REASONS,
@@ -31,17 +32,20 @@ from pcgrelay.catalogue.entries import (
     sign_entry,
     verify_entry,
 )
+from pcgrelay.catalogue.interest import UNASKED as WANT_UNASKED
+from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.propagation import CataloguePropagation
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import EntryHandover
 from pcgrelay.identity.certificates import IdentityRefused, Refusal
+from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.choice import Candidate, choose
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit, Failure
 from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
 from pcgrelay.log.throttle import Throttle
-from pcgrelay.messages import Advert, Withdraw
+from pcgrelay.messages import Advert, AdvertGet, Want, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.policy.clearances import LOWEST
@@ -59,6 +63,8 @@ CLOCK_JUMP_MS = 5_000
 RENEW_JUMPED_MS = 60_000
 # A change of the catalogue has all imports or paths checked again, so it is reported at most this often.
 CHANGED_INTERVAL_MS = 100
+
+CatalogueMessage = Advert | Withdraw | Want | AdvertGet
 
 
 class CatalogueExchange:
@@ -84,7 +90,9 @@ class CatalogueExchange:
         self._emit = emit
         self._clock = clock
         self._offers: tuple[Offer, ...] = ()
+        self._want: Want | None = None
         self._own: SignedEntry | None = None
+        self._own_told: dict[int, Chain] = {}  # by link: the chain of the own entry that it has
         self._own_sequence = 0
         self._own_offset_ms = 0  # of the wall clock from the monotonic one, when it was signed
         self._renew_ms = 0
@@ -94,8 +102,10 @@ class CatalogueExchange:
         self._changed_ms = 0
         self._change_waits = False
         self._passes_on = local.config.node.role is Role.RELAY
+        self._chains = ChainRequests(self.catalogue, self.refused, clock)
+        self._interests = Interests(self.refused, clock)
         self._propagation = CataloguePropagation(
-            local, self.catalogue, links if self._passes_on else {}, self._count, clock
+            local, self.catalogue, links if self._passes_on else {}, self._interests, self._count, clock
         )
 
     @property
@@ -109,6 +119,13 @@ class CatalogueExchange:
         self._sign()
         for link in self._links.values():
             self._tell_own(link)
+
+    def want(self, message: Want) -> None:
+        """Tell the relays what this edge needs of the catalogue, if it is something else than before."""
+        if message != self._want:
+            self._want = message
+            for link in self._links.values():
+                self._tell_want(link)
 
     def to_handover(self) -> tuple[EntryHandover, ...]:
         """Return the hand-over records of the entries that neighbours sent."""
@@ -219,10 +236,11 @@ class CatalogueExchange:
         if self._own is not None and abs(self._wall_offset_ms() - self._own_offset_ms) > CLOCK_JUMP_MS:
             # The clock was set after the entry was signed: a new neighbour would find its dates wrong.
             self.offer(self._offers)
+        self._tell_want(link)
         self._tell_own(link)
         if self._passes_on:
-            for edge in list(self.catalogue.edges()):
-                self._propagation.tell(link, edge)
+            self._interests.link_up(link)
+            self._propagation.tell_link(link)
 
     def link_has_room(self, link: Link) -> None:
         """Go on with what was put off, now that a neighbour has read what was queued for it."""
@@ -238,19 +256,33 @@ class CatalogueExchange:
         """Forget the entries that this neighbour sent, and those that were sent to it."""
         self._proofs.pop(link.number, None)
         self._paths.link_gone(link.number)
+        self._own_told.pop(link.number, None)
+        self._chains.link_gone(link)
+        self._interests.link_gone(link)
         self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
             self._propagation.changed(edge)
         self._changed()
 
-    def receive(self, link: Link, message: Advert | Withdraw) -> None:
-        """Handle an ADVERT or WITHDRAW. An entry that is refused is counted; it never ends the link."""
-        if isinstance(message, Withdraw):
+    def receive(self, link: Link, message: CatalogueMessage) -> None:
+        """Handle a message about the catalogue. What is refused is counted; it never ends the link."""
+        if isinstance(message, Advert):
+            self._advertised(link, message)
+        elif isinstance(message, Withdraw):
             self._withdrawn(link, message)
-            return
-        signed = SignedEntry(message.entry, message.signature, message.chain)
+        elif isinstance(message, AdvertGet):
+            self._asked_for(link, message)
+        elif not self._passes_on:
+            self._count(WANT_UNASKED)
+        elif self._interests.receive(link, message) is not None:
+            self._propagation.tell_link(link)
+
+    def _advertised(self, link: Link, message: Advert) -> None:
         try:
-            known = self._proved(link, signed, message.path)
+            chain = self._chains.whole(link, message)
+            if chain is None:
+                return
+            known = self._proved(link, SignedEntry(message.entry, message.signature, chain), message.path)
         except EntryRefused as refused:
             self._refused(link, refused.reason, refused.seconds)
         except IdentityRefused as refused:
@@ -275,6 +307,9 @@ class CatalogueExchange:
             self._propagation.changed(edge)
         if expired:
             self._changed()
+        for number in self._interests.due():
+            if (link := self._links.get(number)) is not None:
+                self._propagation.tell_link(link)
         self._propagation.tick()
         if self._own is not None and now_ms >= self._renew_ms:
             self.offer(self._offers)
@@ -376,7 +411,23 @@ class CatalogueExchange:
 
     def _tell_own(self, link: Link) -> None:
         if self._own is not None and link.controlled:
-            link.send(Advert(self._own.entry, self._own.signature, self._own.chain, ()))
+            told = self._own_told.get(link.number)
+            self._own_told[link.number] = self._own.chain
+            link.send(Advert(self._own.entry, self._own.signature, named(link, self._own.chain, told), ()))
+
+    def _asked_for(self, link: Link, message: AdvertGet) -> None:
+        """Send an entry once more, with its whole chain; nothing if the neighbour is told nothing of that edge."""
+        if not self._chains.answers(link):
+            return
+        if message.edge == self._me.uri:
+            self._own_told.pop(link.number, None)
+            self._tell_own(link)
+        elif is_identity(message.edge):
+            self._propagation.tell_whole(link, NodeId.from_uri(message.edge))
+
+    def _tell_want(self, link: Link) -> None:
+        if self._want is not None and link.controlled and link.peer_role is Role.RELAY and INTEREST in link.features:
+            link.send(self._want)
 
     def _count(self, reason: str) -> None:
         self.refused[reason] += 1

@@ -1,16 +1,18 @@
 """Propagation of entries by a relay: the newest of each edge, and no faster than the neighbours read.
 
-What was sent to each neighbour is remembered, so that it receives each change once and nothing else. A member may
-change its entry as often as it likes, and each change would go to all neighbours. Therefore the changes of an edge are
-limited by a token bucket, and a neighbour that reads slowly waits for the rest. Only the name of the edge is queued;
-what is sent then is what holds then.
+What was sent to each neighbour is remembered, so that it receives each change once and nothing else; an edge that says
+what it needs receives that alone (`interest`). A member may change its entry as often as it likes, and each change
+would go to all neighbours. Therefore the changes of an edge are limited by a token bucket, and a neighbour that reads
+slowly waits for the rest. Only the name of the edge is queued; what is sent then is what holds then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from pcgrelay.catalogue.chains import named
 from pcgrelay.catalogue.entries import Catalogue
+from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.selection import Announcement, Selection, Version
 from pcgrelay.clock import Clock
 from pcgrelay.identity.local import LocalIdentity
@@ -24,6 +26,8 @@ from pcgrelay.net.ratelimit import TokenBucket
 CHANGES_AT_ONCE = 8
 CHANGES_EACH_SECOND = 0.5
 FLAPPING = "advert_flapping"
+# Of an entry that a neighbour was told and does not hold.
+NOT_HELD: Version = (0, (), ())
 
 
 class CataloguePropagation:
@@ -34,12 +38,14 @@ class CataloguePropagation:
         local: LocalIdentity,
         catalogue: Catalogue,
         links: Mapping[int, Link],
+        interests: Interests,
         refuse_count: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._local = local
         self._catalogue = catalogue
         self._links = links
+        self._interests = interests
         self._refuse_count = refuse_count
         self._clock = clock
         self._told: dict[NodeId, dict[int, Version]] = {}  # by link
@@ -68,6 +74,17 @@ class CataloguePropagation:
     def tell(self, link: Link, edge: NodeId) -> None:
         """Update one neighbour about one edge, now or once it has read what is queued for it."""
         self._tell(edge, self._news(edge, (link,)))
+
+    def tell_link(self, link: Link) -> None:
+        """Update one neighbour about all edges, after it came or said what it needs."""
+        for edge in list(self._catalogue.edges()):
+            self.tell(link, edge)
+
+    def tell_whole(self, link: Link, edge: NodeId) -> None:
+        """Tell a neighbour of an edge once more, with the whole chain, if it is told of it at all."""
+        if link.number in (told := self._told.get(edge, {})):
+            told[link.number] = NOT_HELD
+            self.tell(link, edge)
 
     def link_has_room(self, link: Link) -> None:
         """Send what was put off, now that a neighbour has read what was queued for it."""
@@ -108,14 +125,16 @@ class CataloguePropagation:
     def _news(self, edge: NodeId, links: Iterable[Link]) -> list[tuple[Link, Announcement | None]]:
         """Return the neighbours that do not know what they should of an edge, with what that is."""
         config = self._local.config
-        selection: Selection | None = None
+        newest, selection = self._catalogue.newest(edge), None
+        offers = newest.offers if newest else ()
         if config.policy.admits(edge.organisation):
             selection = Selection(edge, self._catalogue, self._links, self._local.clearances, config.node.id)
         told = self._told.get(edge, {})
         news = []
         for link in links:
             if link.controlled and link.lanes_up:
-                wanted = selection.announcement(link, self._identity(link)) if selection else None
+                is_needed = selection is not None and self._interests.of(link).covers(edge, offers)
+                wanted = selection.announcement(link, self._identity(link)) if selection and is_needed else None
                 if told.get(link.number) != (wanted.version if wanted else None):
                     news.append((link, wanted))
         return news
@@ -128,9 +147,10 @@ class CataloguePropagation:
             elif wanted is None:
                 link.send(Withdraw(edge.uri, told.pop(link.number)[0]))
             else:
+                signed, (_, path, _) = wanted
+                chain = named(link, signed.chain, told[link.number][2] if link.number in told else None)
                 told[link.number] = wanted.version
-                signed, (_, path) = wanted
-                link.send(Advert(signed.entry, signed.signature, signed.chain, path))
+                link.send(Advert(signed.entry, signed.signature, chain, path))
         if not told:
             del self._told[edge]
 

@@ -15,8 +15,8 @@ from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
 from pcgrelay.policy.clearances import LOWEST, OPEN, Clearances
 
-# An entry's sequence and path: a neighbour that was told of these knows all of it.
-Version = tuple[int, tuple[str, ...]]
+# An entry's sequence, path and chain: a neighbour that was told of these knows all of it.
+Version = tuple[int, tuple[str, ...], tuple[bytes, ...]]
 Way = tuple[int, ReceivedEntry]  # the number of the link that sent it
 
 
@@ -61,7 +61,7 @@ class Selection:
     def _announcement(self, number: int, known: ReceivedEntry) -> Announcement:
         made = self._announced.get(number)
         if made is None:
-            version = (known.sequence, (*known.path, self._me))
+            version = (known.sequence, (*known.path, self._me), known.signed.chain)
             made = self._announced[number] = Announcement(known.signed, version)
         return made
 

@@ -34,6 +34,7 @@ from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.statements import Statements
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.gateway.stream_ends import StreamEnds, tells_details, tells_each_end
+from pcgrelay.gateway.wanting import Wanting
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.handshake import session_cap
@@ -76,7 +77,11 @@ class EdgeRole:
         self.strays = Strays(node, self.services)
         self.days = Days(node, self.services, self.outlets, self.strays)
         self.statements = Statements(node)
-        self.tables = EdgeTables(node, self.services, self.outlets, self.strays, self.sessions, self.routes)
+        self.import_watch = ImportWatch(emit, clock)
+        self.wanting = Wanting(node, self.services, self.sessions, self.import_watch)
+        self.tables = EdgeTables(
+            node, self.services, self.outlets, self.strays, self.sessions, self.routes, self.wanting.is_unanswered
+        )
         self.cutovers = Cutovers(
             node, self.services, self.outlets, self.tables.publisher, self.days, lambda: self.tables.is_starting
         )
@@ -86,7 +91,6 @@ class EdgeRole:
         self.stream_ends = StreamEnds(
             local, plane, self.services, self.strays, self.sessions, self._throttle, node.log, clock
         )
-        self.import_watch = ImportWatch(emit, clock)
         node.refused.register("sessions", self.sessions.refused)
         node.refused.register("paths", self.paths.refused)
         node.refused.register("streams", self.services.stream_counts.refused_total)
@@ -128,6 +132,7 @@ class EdgeRole:
             down = (each for each in self.services.imports if each.plan.state is ImportState.DOWN)
             failures = ((each.settings.service, self.import_failure(each)) for each in down)
             self.import_watch.look_for_failures({name: failure for name, failure in failures if failure})
+        self.wanting.look()
         self.outlets.tick()
         self.strays.tick()
         self.days.tick()
@@ -176,6 +181,7 @@ class EdgeRole:
         self.days.load()
         self.statements.load()
         self.cutovers.apply()
+        self.wanting.look()
         self.catalogue_changed()
         self.tables.publisher.attempt()
         return not self.tables.publisher.has_failed

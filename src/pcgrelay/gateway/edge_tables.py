@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.config import Config
@@ -18,7 +18,7 @@ from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.ending_rules import EndingRules
 from pcgrelay.services.publisher import TablePublisher
-from pcgrelay.services.services import Exported, exports_with, imports_with
+from pcgrelay.services.services import Exported, Imported, exports_with, imports_with
 from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
 from pcgrelay.session.session import Session
 from pcgrelay.session.table import Sessions
@@ -38,7 +38,9 @@ class EdgeTables:
         strays: Strays,
         sessions: Sessions,
         routes: EdgeRoutes,
+        is_unanswered: Callable[[Imported], bool],
     ) -> None:
+        """is_unanswered: whether an import was asked for so recently that an edge may still announce it."""
         self._node = node
         self._services = services
         self._outlets = outlets
@@ -49,6 +51,8 @@ class EdgeTables:
         self._offered: list[Offer] = []
         self._was_starting = True
         self._was_settling = False
+        self._is_unanswered = is_unanswered
+        self._was_unanswered = False
         self.ending_rules = EndingRules(node.emit)
 
     @property
@@ -62,9 +66,12 @@ class EdgeTables:
         settling = any(imported.is_held_down(now_ms) for imported in self._services.imports)
         was_starting = self._was_starting and not self.is_starting
         has_ended = self.ending_rules.look(self._services.rules, self._node.clock.wall())
-        if settling or self._was_settling or was_starting or self.publisher.has_failed or has_ended:
+        unanswered = any(map(self._is_unanswered, self._services.imports))
+        waited = settling or self._was_settling or was_starting or unanswered or self._was_unanswered
+        if waited or self.publisher.has_failed or has_ended:
             self._was_starting = self.is_starting
             self._was_settling = settling
+            self._was_unanswered = unanswered
             self.publisher.soon()
 
     def restore(self, rule_ends: Iterable[RuleEndHandover]) -> None:
@@ -75,7 +82,10 @@ class EdgeTables:
     def build(self) -> Tables:
         """Build all tables as they are now."""
         node, services = self._node, self._services
-        settling = self._planner.plan(services.imports, starting=self.is_starting)
+        is_starting = self.is_starting
+        settling = self._planner.plan(
+            services.imports, starting=lambda imported: is_starting or self._is_unanswered(imported)
+        )
         self._outlets.replan()
         self._was_settling = self._was_settling or settling
         now = node.clock.wall()

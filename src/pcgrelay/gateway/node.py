@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
-from pcgrelay.catalogue.exchange import CatalogueExchange
+from pcgrelay.catalogue.exchange import CatalogueExchange, CatalogueMessage
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config, PolicySettings
 from pcgrelay.config.settings import RealmTerms
@@ -47,7 +47,7 @@ from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw, Witness
+from pcgrelay.messages import Code, Message, Object, ObjectGet, ObjectPiece, Twin, Witness
 from pcgrelay.objects.exchange import KIND_BUNDLE, KIND_LIST, ObjectExchange
 from pcgrelay.objects.kinds import ObjectKinds
 from pcgrelay.policy.clearances import Clearances
@@ -353,7 +353,7 @@ class Node:
             self.exchange.link_unusable(link)
 
     def link_message(self, link: Link, message: Message) -> None:
-        if isinstance(message, Advert | Withdraw):
+        if isinstance(message, CatalogueMessage):
             self.exchange.receive(link, message)
         elif isinstance(message, Object | ObjectGet | ObjectPiece):
             self.objects.receive(link, message)

@@ -94,6 +94,13 @@ class ImportWatch:
         """Return the edges with a service that are missing, and since when (monotonic milliseconds)."""
         return {edge: since for (name, edge), since in self._exporters.away.items() if name == service}
 
+    def edges(self) -> list[NodeId]:
+        """Return the edges that offer an import or are missed: those that are there first, then the last to go."""
+        known = self._exporters.everybody()
+        here = [edge for (_, edge), since in known if not since]
+        away = [edge for (_, edge), since in reversed(known) if since]
+        return list(dict.fromkeys((*here, *away)))
+
     def look(self, imports: Sequence[Imported], sessions: Sessions, catalogue: Catalogue) -> None:
         """Check all imports and log changes."""
         services = {imported.settings.service for imported in imports}

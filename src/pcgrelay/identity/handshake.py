@@ -46,7 +46,9 @@ OBJECTS = "objects"  # feature of links: OBJECT and what belongs to it
 BUNDLES = "realm-bundle"  # feature of links: OBJECT of kind 2
 TWINS = "twins"  # feature of links: TWIN
 WITNESS = "witness-1"  # feature of links: WITNESS
-LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS)
+INTEREST = "interest"  # feature of links: WANT
+CHAIN_HASH = "chain-hash"  # feature of links: ADVERT with a digest for the chain, and ADVERT_GET
+LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS, INTEREST, CHAIN_HASH)
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 

@@ -113,10 +113,10 @@ class ImportPlanner:
         self._is_barred = is_barred
         self._clock = clock
 
-    def plan(self, imports: Iterable[Imported], *, starting: bool) -> bool:
+    def plan(self, imports: Iterable[Imported], *, starting: Callable[[Imported], bool]) -> bool:
         """Update the damping and the plan of each import; return whether any exporter is in hold-down.
 
-        starting: the node started so recently that an unknown service may still be announced.
+        starting: whether an unknown service may still be announced: the node started, or asked for it, a moment ago.
         """
         now = self._clock.monotonic_ms()
         settling = False
@@ -127,7 +127,7 @@ class ImportPlanner:
             imported.weigh(is_well, now)
             settling = settling or imported.is_held_down(now)
             facts = partial(self._facts, with_key, imported, now)
-            hopes = starting and not imported.is_known
+            hopes = not imported.is_known and starting(imported)
             plan = import_plan(imported.exporters, facts, starting=hopes, is_barred=is_barred)
             imported.planned(plan, self._sessions.count)
         return settling

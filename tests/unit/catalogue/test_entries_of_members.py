@@ -24,12 +24,13 @@ from pcgrelay.catalogue import exchange
 from pcgrelay.catalogue.exchange import ENTRY_REASONS, CatalogueExchange
 from pcgrelay.clock import SetClock
 from pcgrelay.identity.certificates import IdentityRefused, identity_of, read_certificate, read_identity
+from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, encode_message
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from pcgrelay.signing import sign
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, without_feature
 from tests.support.pki import REALM
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
@@ -89,8 +90,11 @@ def test_the_bound_leaves_room_for_the_names_of_eight_relays() -> None:
 
 
 @pytest.mark.parametrize("passed_on", [0, 1, 2])
-async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(nodes: Nodes, passed_on: int) -> None:
+async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, passed_on: int
+) -> None:
     """Met, two relays in a row, Kent behind them: the entry fits for so many of those that pass it on."""
+    without_feature(monkeypatch, INTEREST)
     first, second = free_port(), free_port()
     to_first = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{first}"}]
     to_second = [{"peer": f"relay-2.{HUB}", "address": f"127.0.0.1:{second}"}]
@@ -113,7 +117,8 @@ async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(nodes: Node
         assert not running.lines("link.down")
 
 
-async def test_the_largest_entry_reaches_everybody(nodes: Nodes) -> None:
+async def test_the_largest_entry_reaches_everybody(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_feature(monkeypatch, INTEREST)
     first, second = free_port(), free_port()
     to_first = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{first}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{first}"])
@@ -148,7 +153,9 @@ class Receiver:
         self.member = LocalIdentity(config.load(member))
         self.clock = SetClock(datetime.now(UTC))
         self.sink = io.StringIO()
-        self.link = SimpleNamespace(number=1, peer=HUB_1, peer_role=Role.RELAY, controlled=True, lanes_up={0: 0})
+        self.link = SimpleNamespace(
+            number=1, peer=HUB_1, peer_role=Role.RELAY, controlled=True, lanes_up={0: 0}, features=frozenset[str]()
+        )
         self.exchange = CatalogueExchange(
             self.local, {}, lambda link: 0, lambda: None, Log("debug", self.sink).emit, self.clock
         )
@@ -241,7 +248,9 @@ async def test_an_entry_that_comes_over_many_links_is_held_once(
     """A relay of a large realm has 50 ways to each of its edges; each took 3.6 kB."""
     monkeypatch.setattr(exchange, "verify_entry", lambda *given: None)
     relays = [NodeId(REALM, HUB, f"relay-{number + 10}") for number in range(30)]
-    links = [SimpleNamespace(number=n, peer=each, peer_role=Role.RELAY) for n, each in enumerate(relays, 1)]
+    links = [
+        SimpleNamespace(number=n, peer=each, peer_role=Role.RELAY, features=()) for n, each in enumerate(relays, 1)
+    ]
     read = msgspec.msgpack.Decoder(Advert).decode
     told = []
     for number in range(30):

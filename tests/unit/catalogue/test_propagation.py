@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -9,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
+from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, Role
 from pcgrelay.policy.clearances import OPEN, Clearances
 
 REALM = "police.example"
@@ -31,6 +33,8 @@ class FakeLink:
     draining: bool = False
     lanes_up: dict[int, int] = field(default_factory=lambda: {0: 0})
     backlog_bytes: int = 0
+    peer_role: Role = Role.RELAY
+    features: frozenset[str] = frozenset({"interest", "chain-hash"})
     said: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
@@ -53,7 +57,15 @@ class Told:
         policy = SimpleNamespace(admits=lambda organisation: organisation in self.members)
         config = SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy)
         self.local = SimpleNamespace(clearances=OPEN, config=config)
-        self.propagation = CataloguePropagation(self.local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
+        self.interests = Interests(Counter(), self.clock)
+        self.propagation = CataloguePropagation(
+            self.local,
+            self.catalogue,
+            self.links,
+            self.interests,
+            self.counted.append,
+            self.clock,  # type: ignore[arg-type]
+        )
 
     def put(self, sequence: int, edge: NodeId = KENT) -> None:
         self.catalogue.put(

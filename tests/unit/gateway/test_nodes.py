@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.session.recovery import RESUME_ANSWER_S
 from tests.support import fake_core
 from tests.support.nodes_in_process import (
@@ -25,6 +26,7 @@ from tests.support.nodes_in_process import (
     relays,
     told_that_its_way_is_lost,
     two_ways,
+    without_feature,
 )
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
@@ -316,7 +318,10 @@ async def test_a_dialled_neighbour_must_be_the_one_that_was_named(nodes: Nodes) 
     assert met.lines("link.failed")[0]["reason"] == "unexpected_identity"
 
 
-async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) -> None:
+async def test_nobody_offers_what_belongs_to_another_organisation(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_feature(monkeypatch, INTEREST)
     ((_, port),) = await relays(nodes, 1)
     await nodes.start(MET, "met-2", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])

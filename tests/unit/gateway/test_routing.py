@@ -11,8 +11,9 @@ import pytest
 
 from pcgrelay.catalogue.entries import RELAYS_MOST
 from pcgrelay.health import damping
+from pcgrelay.identity.handshake import INTEREST
 from tests.support import fake_core
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, without_feature
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
 
@@ -126,7 +127,8 @@ async def test_a_change_of_precedence_moves_sessions_and_no_link(nodes: Nodes) -
     assert not met.lines("link.down")
 
 
-async def test_sessions_are_dealt_over_links_by_weight(nodes: Nodes) -> None:
+async def test_sessions_are_dealt_over_links_by_weight(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_feature(monkeypatch, INTEREST)
     ports = [free_port(), free_port()]
     for number, port in enumerate(ports, 1):
         await relay(nodes, number, port)

@@ -31,7 +31,7 @@ from tests.support.pki import RealmPki
 from tests.support.waiting import until_async as until
 
 KINDS = {type(message).__name__: message for message in ALL}
-UNKNOWN = (0, 18, 127, 200, 70_000, 1 << 40, -1, -200)
+UNKNOWN = (0, 20, 127, 200, 70_000, 1 << 40, -1, -200)
 ENTRY_LIMIT_BYTES = 160_000
 # What stands for a message that is known and small, and for the error of one that is refused.
 OBJECTS_BYTES = 8_192
@@ -93,7 +93,7 @@ def made_bytes(work: Callable[[], object]) -> int:
 
 def limit_of(kind: str) -> int:
     limits = {"Advert": m.MESSAGE_LIMIT_BYTES, "ObjectPiece": m.PIECE_MESSAGE_LIMIT_BYTES}
-    limits["Witness"] = m.WITNESS_LIMIT_BYTES
+    limits |= {"Witness": m.WITNESS_LIMIT_BYTES, "Want": m.WANT_LIMIT_BYTES}
     return limits.get(kind, m.ORDINARY_LIMIT_BYTES)
 
 
