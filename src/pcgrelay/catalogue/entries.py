@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import URI_LIMIT, NameProblem, NodeId, check_label
@@ -29,6 +29,7 @@ MESSAGE_LIMIT_BYTES = 262_144
 ADVERT_FORM_BYTES = 64  # headers of arrays and byte strings in an ADVERT, with a wide margin
 SERVICES_MOST = 1024
 RELAYS_MOST = 8
+RELAYS_NAMED_MOST = 8
 EDGES_MOST = 10_000
 # Objects that are shared, so that a realm with many ways to each edge needs little memory. Beyond that they are not.
 PATHS_HELD = 1_024  # for each link
@@ -60,6 +61,9 @@ class Entry(Struct, array_like=True, frozen=True):
     sequence: Annotated[int, Meta(ge=0)]
     not_after: Annotated[int, Meta(ge=0)]
     offers: Annotated[tuple[Offer, ...], Meta(max_length=SERVICES_MOST)]
+    # The relays that the edge was linked to, as it says: for people who look at the realm, and for no decision. So
+    # whatever stands there refuses nothing, and is read only when somebody looks (`entry_relays`).
+    relays: Raw = Raw(b"\x90")  # an empty array
 
 
 class EntryRefused(PcgrelayError):
@@ -143,7 +147,9 @@ REASONS = frozenset(
 )
 
 
+_Relays = Annotated[tuple[Annotated[str, Meta(max_length=URI_LIMIT)], ...], Meta(max_length=RELAYS_NAMED_MOST)]
 _decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+_relays_decoder: msgspec.msgpack.Decoder[tuple[str, ...]] = msgspec.msgpack.Decoder(_Relays)
 
 
 def sign_entry(
@@ -154,13 +160,17 @@ def sign_entry(
     not_after: int,
     key: PrivateKeyTypes,
     chain: tuple[bytes, ...],
+    relays: tuple[str, ...] = (),
 ) -> SignedEntry:
     """Encode and sign the entry of this edge.
 
-    not_after: Unix time in seconds. chain: DER certificates, leaf first. Raises PcgrelayError for a key of another kind
+    not_after: Unix time in seconds. chain: DER certificates, leaf first. relays: URIs of those that it is linked to,
+    RELAYS_NAMED_MOST at most. Raises PcgrelayError for a key of another kind
     than P-256, P-384, Ed25519 or RSA.
     """
-    entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, edge.uri, sequence, not_after, tuple(offers)))
+    entry = msgspec.msgpack.encode(
+        Entry(ENTRY_KIND, edge.uri, sequence, not_after, tuple(offers), Raw(msgspec.msgpack.encode(relays)))
+    )
     return SignedEntry(entry, sign(key, SIGNED_BEFORE + entry), chain)
 
 
@@ -189,6 +199,18 @@ def open_entry(signed: SignedEntry, now_s: int) -> Entry:
     if entry.not_after > now_s + LIFE_MOST_S:
         raise EntryRefused("lives_too_long", entry.not_after - now_s - LIFE_MOST_S)
     return entry
+
+
+def entry_relays(signed: SignedEntry) -> tuple[NodeId, ...]:
+    """Return the relays that an entry names, which was verified before; what is no identity is left out.
+
+    They are read when somebody asks: a catalogue keeps no room for them.
+    """
+    try:
+        named = _relays_decoder.decode(_decoder.decode(signed.entry).relays)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return tuple(NodeId.from_uri(uri) for uri in named if _is_identity(uri))
 
 
 def check_names(entry: Entry) -> None:

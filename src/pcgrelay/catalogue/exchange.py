@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pcgrelay.catalogue.chains import Chain, ChainRequests, named
 from pcgrelay.catalogue.entries import (
     OTHER,
     REASONS,
+    RELAYS_NAMED_MOST,
     Catalogue,
     EntryRefused,
     Offer,
@@ -61,10 +63,15 @@ ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
 # After it, for a neighbour whose clock was set at another moment may have refused the entry by its dates.
 RENEW_JUMPED_MS = 60_000
+# The relays that the own entry names are told anew only after others have been there for once to twice as long.
+RELAYS_STEADY_MS = 10_000
 # A change of the catalogue has all imports or paths checked again, so it is reported at most this often.
 CHANGED_INTERVAL_MS = 100
 
 CatalogueMessage = Advert | Withdraw | Want | AdvertGet
+
+
+_random = random.SystemRandom()
 
 
 class CatalogueExchange:
@@ -96,6 +103,9 @@ class CatalogueExchange:
         self._own_sequence = 0
         self._own_offset_ms = 0  # of the wall clock from the monotonic one, when it was signed
         self._renew_ms = 0
+        self._own_relays: tuple[str, ...] = ()  # those that the own entry names
+        self._relays_seen: tuple[str, ...] = ()  # others, since when, and how long they must stay
+        self._relays_due_ms = 0
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, TokenBucket] = {}  # by link
         self._paths = Paths()
@@ -311,7 +321,7 @@ class CatalogueExchange:
             if (link := self._links.get(number)) is not None:
                 self._propagation.tell_link(link)
         self._propagation.tick()
-        if self._own is not None and now_ms >= self._renew_ms:
+        if self._own is not None and (now_ms >= self._renew_ms or self._has_other_relays(now_ms)):
             self.offer(self._offers)
 
     def _proved(self, link: Link, signed: SignedEntry, path: tuple[str, ...]) -> ReceivedEntry:
@@ -392,6 +402,27 @@ class CatalogueExchange:
     def _wall_offset_ms(self) -> int:
         return int(self._clock.wall().timestamp() * 1000) - self._clock.monotonic_ms()
 
+    def _relays(self) -> tuple[str, ...]:
+        """The relays that this edge is linked to, as its entry names them."""
+        found = {
+            link.peer.uri
+            for link in self._links.values()
+            if link.peer_role is Role.RELAY and link.lanes_up and not link.draining
+        }
+        return tuple(sorted(found)[:RELAYS_NAMED_MOST])
+
+    def _has_other_relays(self, now_ms: int) -> bool:
+        """Whether the own entry names others than it should, and these have been there for a while.
+
+        Nothing is decided by them, so a link that flaps makes no entry, and edges that lose one relay do not all sign
+        at once.
+        """
+        relays = self._relays()
+        if relays != self._relays_seen:
+            self._relays_seen = relays
+            self._relays_due_ms = now_ms + int(_random.uniform(1, 2) * RELAYS_STEADY_MS)
+        return relays != self._own_relays and now_ms >= self._relays_due_ms
+
     def _sign(self) -> None:
         now = self._clock.wall()
         now_s = int(now.timestamp())
@@ -400,6 +431,7 @@ class CatalogueExchange:
         has_jumped = self._own is not None and abs(offset_ms - self._own_offset_ms) > CLOCK_JUMP_MS
         self._renew_ms = self._clock.monotonic_ms() + (RENEW_JUMPED_MS if has_jumped else LIFE_S * 1000 // 2)
         self._own_offset_ms = offset_ms
+        self._own_relays = self._relays()
         self._own = sign_entry(
             self._me,
             self._offers,
@@ -407,6 +439,7 @@ class CatalogueExchange:
             not_after=now_s + LIFE_S,
             key=self._local.credentials.key,
             chain=self._local.chain,
+            relays=self._own_relays,
         )
 
     def _tell_own(self, link: Link) -> None:

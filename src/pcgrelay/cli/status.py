@@ -31,8 +31,10 @@ from pcgrelay.admin.status import (
 from pcgrelay.admin.validity import brought_lines, validity_line
 from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.cli.marking import marked
+from pcgrelay.cli.realm import EDGES_SHOWN, print_realm, read_realm
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
+from pcgrelay.model import NameProblem, check_dotted
 from pcgrelay.output import (
     Layout,
     Row,
@@ -54,6 +56,8 @@ Examples:
   pcgrelay status -c kent-1.toml
   pcgrelay status -c kent-1.toml --streams
   pcgrelay status -c kent-1.toml --organisations
+  pcgrelay status -c relay-1.toml --realm
+  pcgrelay status -c relay-1.toml --realm --organisation kent.police.example
   pcgrelay status -c kent-1.toml --json | jq '.links[] | {peer, rtt_ms}'
 
 \b
@@ -78,12 +82,18 @@ EXIT_CODES = {
 @json_option
 @click.option("--streams", is_flag=True, help="Also show why streams ended, what was refused, and each worker.")
 @click.option("--organisations", is_flag=True, help="Also show what streams carried, by organisation.")
-def status(path: Path, as_json: bool, streams: bool, organisations: bool) -> int:
+@click.option("--realm", is_flag=True, help="Show instead what the node knows of the realm: its relays and edges.")
+@click.option("--organisation", metavar="NAME", help="With --realm: the edges of this organisation alone.")
+def status(path: Path, as_json: bool, streams: bool, organisations: bool, realm: bool, organisation: str | None) -> int:
     """Show the state of a running node.
 
     Shows links, sessions, services, streams and memory. The command uses the node's admin socket, so the node must run
     on this machine.
     """
+    if realm:
+        return _show_realm(config.admin_path(path), organisation or "", as_json)
+    if organisation is not None:
+        raise click.UsageError("--organisation is for --realm.")
     answer = read_status(config.admin_path(path))
     found = troubles(answer)
     if as_json:
@@ -92,6 +102,21 @@ def status(path: Path, as_json: bool, streams: bool, organisations: bool) -> int
         with marked(answer.marking):
             _print(terminal(), answer, found, streams, organisations)
     return EXIT_CODES[condition_of(answer, found)]
+
+
+def _show_realm(admin: Path, organisation: str, as_json: bool) -> int:
+    if organisation:
+        try:
+            check_dotted(organisation, "organisation")
+        except NameProblem as problem:
+            raise click.BadParameter(f"{problem}.", param_hint="--organisation") from None
+    answer = read_realm(admin, organisation, most=None if as_json or organisation else EDGES_SHOWN)
+    if as_json:
+        print_json(answer)
+    else:
+        with marked(answer.marking):
+            print_realm(terminal(), answer)
+    return 0
 
 
 def _print(console: Console, status: Status, found: list[Trouble], streams: bool, organisations: bool) -> None:

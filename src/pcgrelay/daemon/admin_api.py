@@ -22,6 +22,7 @@ from pcgrelay.admin.drill_answers import DRILL_PATH
 from pcgrelay.admin.http import Answer, json_answer
 from pcgrelay.admin.policy_answers import POLICY_PATH
 from pcgrelay.admin.quiet_answers import QUIET_PATH, RETIRE_PATH
+from pcgrelay.admin.realm_answers import REALM_PATH, RealmAnswer
 from pcgrelay.admin.report_answers import REPORT_PATH
 from pcgrelay.admin.server import UID, Action, AdminHandlers, Query
 from pcgrelay.daemon.assure_api import AssureApi
@@ -40,6 +41,7 @@ from pcgrelay.gateway.outlet_shares import find_import, move_shares
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.views.explain import explain
 from pcgrelay.views.outlets import outlet_answer
+from pcgrelay.views.realm import realm_answer
 from pcgrelay.views.status import node_status
 from pcgrelay.views.traffic import TrafficText, handshake_text
 
@@ -100,6 +102,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.shown,
             DRILL_PATH: drills.view,
             REPORT_PATH: paper.facts,
+            REALM_PATH: lambda query: json_answer(_realm(node, query)),
             **views,
         },
         actions={
@@ -133,6 +136,12 @@ def _on_record(node: Node, lock: asyncio.Lock) -> tuple[dict[str, Callable[[Quer
         SEALED_PATH: evidence.sealed,
     }
     return views, actions
+
+
+def _realm(node: Node, query: Query) -> RealmAnswer:
+    text = query.get("offset", "0")
+    offset = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+    return realm_answer(node, query.get("organisation", "")[:SUBJECT_LIMIT], offset)
 
 
 def _traffic(node: Node) -> Callable[[], str]:

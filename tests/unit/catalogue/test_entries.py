@@ -226,3 +226,39 @@ def test_a_der_chain_that_is_none(edge: Credentials) -> None:
         proved(dataclasses.replace(signed_by(edge), chain=(b"no certificate",)), edge)
     assert caught.value.reason == "malformed"
     assert isinstance(edge.leaf, x509.Certificate)
+
+
+def test_an_entry_names_the_relays_of_its_edge(edge: Credentials) -> None:
+    chain = tuple(leaf_der(certificate) for certificate in edge.chain)
+
+    def signed_with(relays: tuple[str, ...]) -> c.SignedEntry:
+        return c.sign_entry(EDGE, OFFERS, sequence=7, not_after=NOW + 1800, key=edge.key, chain=chain, relays=relays)
+
+    signed = signed_with((R1.uri, R2.uri))
+    assert proved(signed, edge) == EDGE
+    assert c.entry_relays(signed) == (R1, R2)
+    # What is no identity is left out, and harms nobody: it is shown to people and decides nothing.
+    assert c.entry_relays(signed_with((R1.uri, "a relay", ""))) == (R1,)
+    for relays in (tuple(R1.uri for _ in range(9)), ("x" * (c.URI_LIMIT + 1),)):
+        signed = signed_with(relays)
+        assert proved(signed, edge) == EDGE
+        assert c.entry_relays(signed) == ()
+
+
+def test_a_version_before_and_after_reads_the_entry_of_this_one(edge: Credentials) -> None:
+    class Before(msgspec.Struct, array_like=True, frozen=True):
+        kind: str
+        edge: str
+        sequence: int
+        not_after: int
+        offers: tuple[c.Offer, ...]
+
+    chain = tuple(leaf_der(certificate) for certificate in edge.chain)
+    signed = c.sign_entry(EDGE, OFFERS, sequence=7, not_after=NOW + 1800, key=edge.key, chain=chain, relays=(R1.uri,))
+    assert msgspec.msgpack.decode(signed.entry, type=Before).offers == OFFERS
+    old = msgspec.msgpack.encode(Before(c.ENTRY_KIND, EDGE.uri, 7, NOW + 1800, OFFERS))
+    without = dataclasses.replace(signed, entry=old)
+    assert (c.decode_entry(without, NOW).offers, c.entry_relays(without)) == (OFFERS, ())
+    newer = msgspec.msgpack.encode([*msgspec.msgpack.decode(signed.entry), {"what": "comes"}])
+    assert c.entry_relays(dataclasses.replace(signed, entry=newer)) == (R1,)
+    assert c.entry_relays(dataclasses.replace(signed, entry=b"\xc1")) == ()

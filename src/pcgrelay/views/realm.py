@@ -1,0 +1,132 @@
+"""The realm as one node knows it: relays with their edges, edges with their relays, by the catalogue and the own links.
+
+It is what neighbours have told, each relay the ways that are the best for it. An edge that no path leads to is not
+here, and neither is a relay without edges that no link of this node leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pcgrelay import __version__
+from pcgrelay.admin.realm_answers import EDGES_EACH, RealmAnswer, RealmEdge, RealmRelay
+from pcgrelay.catalogue.entries import STATE_DRAIN, Catalogue, ReceivedEntry, entry_relays
+from pcgrelay.gateway.edge import EdgeRole
+from pcgrelay.gateway.node import Node
+from pcgrelay.link.link import Link, LinkState
+from pcgrelay.model import NodeId, Role
+from pcgrelay.views.markings import node_marking
+
+HERE = "here"  # in place of a link: this node itself
+RELAYS_MOST = 2_000  # of one answer: more than a realm has
+_STATES = {LinkState.OPENING: "connecting", LinkState.UP: "up", LinkState.ORPHANED: "connecting"}
+
+
+@dataclass(slots=True)
+class _Sums:
+    edges: int = 0
+    services: int = 0
+
+
+def realm_answer(node: Node, organisation: str = "", offset: int = 0) -> RealmAnswer:
+    """Return what this node knows of its realm. organisation: of whose edges alone; empty: all.
+
+    offset: how many edges are left out, by their names.
+    """
+    catalogue, me = node.exchange.catalogue, node.config.node.id
+    known = [_edge(catalogue, edge) for edge in catalogue.edges() if organisation in ("", edge.organisation)]
+    if isinstance(node.role, EdgeRole) and organisation in ("", me.organisation):
+        known.append(_own(node))
+    known.sort(key=lambda each: _by_organisation(each.edge))
+    return RealmAnswer(
+        node=me.dotted,
+        role=node.config.node.role.title,
+        version=__version__,
+        marking=node_marking(node),
+        organisation=organisation,
+        relays=_relays(node, known),
+        edges=tuple(known[offset : offset + EDGES_EACH]),
+        offset=offset,
+        edges_total=len(known),
+        services_total=sum(each.services for each in known),
+    )
+
+
+def _by_organisation(dotted: str) -> tuple[str, str]:
+    name, _, organisation = dotted.partition(".")
+    return organisation, name
+
+
+def _own(node: Node) -> RealmEdge:
+    """This edge, whose entry is in no catalogue of its own."""
+    links = node.link_table.links.values()
+    return RealmEdge(
+        edge=node.config.node.id.dotted,
+        relays=tuple(sorted({link.peer.dotted for link in links if link.peer_role is Role.RELAY and link.lanes_up})),
+        said=True,
+        services=len(node.config.exports),
+        draining=node.draining,
+    )
+
+
+def _edge(catalogue: Catalogue, edge: NodeId) -> RealmEdge:
+    newest = catalogue.newest(edge)
+    assert newest is not None
+    ways = catalogue.ways(edge).values()
+    said = entry_relays(newest.signed)
+    return RealmEdge(
+        edge=edge.dotted,
+        relays=tuple(relay.dotted for relay in said) or _nearest(ways),
+        said=bool(said),
+        services=len(newest.offers),
+        draining=bool(newest.offers) and all(offer.state == STATE_DRAIN for offer in newest.offers),
+        hops=min(len(way.path) for way in ways),
+    )
+
+
+def _nearest(ways: Iterable[ReceivedEntry]) -> tuple[str, ...]:
+    """The relays that heard of an edge from itself. Each path was checked when it came."""
+    return tuple(sorted({NodeId.from_uri(way.path[0]).dotted for way in ways if way.path}))
+
+
+def _relays(node: Node, edges: Iterable[RealmEdge]) -> tuple[RealmRelay, ...]:
+    sums: dict[str, _Sums] = {}
+    for edge in edges:
+        for relay in edge.relays:
+            each = sums.setdefault(relay, _Sums())
+            each.edges += 1
+            each.services += edge.services
+    links = _links(node.link_table.links.values())
+    passed = _passed(node.exchange.catalogue)
+    own = {node.config.node.id.dotted: HERE} if node.config.node.role is Role.RELAY else {}
+    found = sorted({*sums, *links, *passed, *own}, key=_by_organisation)
+    return tuple(
+        RealmRelay(
+            relay=dotted,
+            link=_state(links[dotted]) if dotted in links else own.get(dotted, ""),
+            edges=sums[dotted].edges if dotted in sums else 0,
+            services=sums[dotted].services if dotted in sums else 0,
+            draining=node.draining if dotted in own else dotted in links and links[dotted].draining,
+        )
+        for dotted in found[:RELAYS_MOST]
+    )
+
+
+def _links(links: Iterable[Link]) -> dict[str, Link]:
+    """The links to relays, by their names; of several that which is up."""
+    found: dict[str, Link] = {}
+    for link in sorted(links, key=lambda link: link.state is LinkState.UP and not link.draining):
+        if link.peer_role is Role.RELAY and link.state in _STATES:
+            found[link.peer.dotted] = link
+    return found
+
+
+def _state(link: Link) -> str:
+    return "draining" if link.draining and link.state is LinkState.UP else _STATES[link.state]
+
+
+def _passed(catalogue: Catalogue) -> set[str]:
+    """The relays on the paths that this node knows."""
+    uris = {uri for edge in catalogue.edges() for way in catalogue.ways(edge).values() for uri in way.path}
+    return {NodeId.from_uri(uri).dotted for uri in uris}
