@@ -86,6 +86,7 @@ class CutoverShared(Struct, frozen=True, kw_only=True):
 
     run: int = 0  # starts so far
     epoch: int = 0  # of the newest decision that this edge knows
+    in_force: bool = False  # that decision is in force here
     decider: str = ""  # the node that decides; nothing: none for the moment
     decides: bool = False  # it is this edge
     edges: tuple[str, ...] = ()  # the others that count with it

@@ -10,8 +10,8 @@ from datetime import datetime
 from msgspec import structs
 
 from pcgrelay.cutover import shared
-from pcgrelay.cutover.canary import Facts, Followed
-from pcgrelay.cutover.phases import Decision, Phase
+from pcgrelay.cutover.canary import Facts, Followed, is_followed
+from pcgrelay.cutover.phases import Decision, Phase, Progress
 from pcgrelay.cutover.plan import Plan
 from pcgrelay.cutover.samples import Outlet
 from pcgrelay.cutover.shared import Known, Mine, SharedPart, SharedState, Write
@@ -88,6 +88,13 @@ class CutoverSharing:
             return None
         decision = Decision(record.what, f"{record.node}: {record.sentence}")
         return Followed(record.phase, record.step, decision, is_alarmed=not record.by)
+
+    def is_in_force(self, progress: Progress) -> bool:
+        """Whether this edge deals its shares by the newest decision that it knows, or deals less by itself."""
+        record = shared.followed(self.mine, self.known)
+        if record is None:
+            return False
+        return is_followed(progress, Followed(record.phase, record.step, Decision("", "")))
 
     # -- what this edge tells ------------------------------------------------------------------------------------
 

@@ -176,6 +176,7 @@ def _shared(node: Node, cutover: Cutover) -> CutoverShared | None:
     return CutoverShared(
         run=sharing.mine.run,
         epoch=sharing.known.epoch,
+        in_force=sharing.is_in_force(cutover.progress),
         decider=sharing.decider,
         decides=sharing.seat > 0,
         edges=tuple(sharing.others.edges()),
