@@ -30,6 +30,7 @@ from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, ident
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.identity.lists import RevocationList, with_received
+from pcgrelay.local_port_checks import local_port_findings
 from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.net.unix_sockets import is_open_to_strangers, taken
@@ -72,6 +73,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
         *_inventory(config),
         *_ports(config, running),
         *_descriptors(),
+        *local_port_findings(config),
         *_libraries(),
     ]
 

@@ -25,6 +25,7 @@ from tests.support.handover_records import (
     OPENER_HALF,
     PATH,
     RETAINED,
+    RING,
     SESSION,
     SETUP,
     STREAM,
@@ -150,7 +151,9 @@ STEPS = {(WORKER, LANE, 7, 5), (WORKER, SESSION, FLOW, 2, 5)}
 TURNS = {(WORKER, 7), (WORKER, 15)}
 # A budget of LOSTs that was never used: it was empty at the start of time, and is full now.
 LOSTS = {(WORKER, LANE, 18), (WORKER, LANE, 19)}
-ELSE = STEPS | TURNS | LOSTS
+# What an older process did not tell: that it knows which ports it has just closed.
+PORTS = {(WORKER, 18)}
+ELSE = STEPS | TURNS | LOSTS | PORTS
 
 
 # Which descriptor it is, in the order of all; and when what is half-closed ends, which begins anew.
@@ -201,6 +204,7 @@ def test_what_cores_of_other_kinds_left_is_read(name: str) -> None:
 
 
 PARTIAL = item(20, bytes(48)) + item(21, word(100)) + item(22, word(1)) + item(23, word(100))
+CLOSED = struct.pack("=Q", 1 << 16 | 40_001)
 IMPOSSIBLE = {
     "an edge with a path": ("edge", (WORKER,), item(PATH, first(kept("relay")[HEAD:], WORKER, PATH))),
     "a relay with a listener": ("relay", (WORKER,), item(LISTENER, item(1, word(0)) + item(2, word(4)))),
@@ -208,6 +212,11 @@ IMPOSSIBLE = {
     "a waiting stream that is finished": ("edge", (WORKER,), item(WAITING, item(1, word(3)) + item(30, word(1)))),
     "a waiting stream without a socket": ("edge", (WORKER,), item(WAITING, b"")),
     "a waiting stream that has said OPEN": ("edge", (WORKER,), item(WAITING, item(1, word(3)) + item(5, b"\1"))),
+    "a ring of ports without a number": ("edge", (WORKER,), item(RING, item(1, word(0)))),
+    "two rings of one number": ("edge", (WORKER,), 2 * item(RING, item(1, word(7)) + item(3, bytes(28)))),
+    "a port that was closed twice": ("edge", (WORKER,), item(RING, item(1, word(7)) + item(4, 2 * CLOSED))),
+    "no port that was closed": ("edge", (WORKER,), item(RING, item(1, word(7)) + item(4, bytes(8)))),
+    "a port of a ring that is not there": ("edge", (WORKER, SESSION, FLOW, STREAM), item(44, word(7))),
     "a finished stream with its socket": ("edge", (WORKER, SESSION, FLOW, STREAM), item(30, word(1))),
     "a finished stream with a deadline": (
         "edge",

@@ -1,13 +1,17 @@
-"""What the core keeps things in, as Python sees it: pool, map, queue, timers, tables. For tests and benches only."""
+"""What the core keeps things in, as Python sees it: pool, map, queue, timers, ports, tables. For tests and benches."""
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.buf cimport (
     buf_data, buf_drop, buf_alloc, pool_alloc, pool_free, pool_start, pool_stop,
 )
 from pcgrelay._core.base.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_remove
+from pcgrelay._core.base.ports cimport (
+    PORTS_ADDRESS, PORTS_ALL, PORTS_FORGET_US, PORTS_AGAIN_US, PORTS_RINGS, PortRing, Ports as CorePorts, ports_choose,
+    ports_closed, ports_free, ports_range, ports_release, ports_restore, ports_ring, ports_set, ports_take, ports_tick,
+)
 from tests.native.probe cimport check
 from pcgrelay._core.base.queue cimport (
     Account as CoreAccount, Queue as CoreQueue, Span, iovec, queue_cut, queue_free, queue_pop, queue_push, queue_sent,
@@ -262,6 +266,73 @@ cdef class Wheel:
     def pop(self, now_us: int) -> int | None:
         cdef CoreTimer* timer = wheel_pop(self.wheel, now_us)
         return None if timer == NULL else <size_t>timer.owner
+
+
+PORTS = {"all": PORTS_ALL, "again_us": PORTS_AGAIN_US, "forget_us": PORTS_FORGET_US, "rings": PORTS_RINGS}
+
+
+@cython.no_gc_clear
+cdef class Ports:
+    """The local ports of one worker. A ring is named by a target, and a source of no bytes or more."""
+
+    cdef CorePorts ports
+    cdef Pool pool
+
+    def __cinit__(self, pool: Pool, worker: int = 0, workers: int = 1) -> None:
+        memset(&self.ports, 0, sizeof(self.ports))
+        self.pool = pool
+        self.ports.worker = worker
+        self.ports.workers = workers
+
+    def __dealloc__(self):
+        if self.pool is not None:
+            ports_free(&self.ports, &self.pool.pool)
+
+    cdef PortRing* ring(self, bytes target, bytes source, uint64_t now_us) except? NULL:
+        cdef uint8_t where[PORTS_ADDRESS]
+        cdef uint8_t here[PORTS_ADDRESS]
+        memset(where, 0, sizeof(where))
+        memset(here, 0, sizeof(here))
+        memcpy(where, <const char*>target, min(len(target), PORTS_ADDRESS))
+        memcpy(here, <const char*>source, min(len(source), PORTS_ADDRESS))
+        return ports_ring(&self.ports, &self.pool.pool, here if source else NULL, where, now_us, True)
+
+    @property
+    def rings(self) -> int:
+        return self.ports.count
+
+    def set(self, allowed: bytes, first_half: int = 1) -> None:
+        ports_set(&self.ports, ports_range(<const uint8_t*><const char*>allowed, first_half, self.ports.worker,
+                                           self.ports.workers) if allowed else NULL)
+
+    def chooses(self, target: bytes, now_us: int, source: bytes = b"") -> bool:
+        cdef PortRing* ring = self.ring(target, source, now_us)
+        return ring != NULL and ports_choose(&self.ports, ring, now_us)
+
+    def take(self, target: bytes, now_us: int, chance: int = 0, source: bytes = b"") -> int | None:
+        cdef PortRing* ring = self.ring(target, source, now_us)
+        if ring == NULL or not ports_choose(&self.ports, ring, now_us):
+            return None
+        return ports_take(&self.ports, &self.pool.pool, ring, now_us, chance)
+
+    def release(self, target: bytes, port: int, now_us: int, source: bytes = b"") -> None:
+        ports_release(&self.ports, self.ring(target, source, now_us), port, now_us)
+
+    def restore(self, target: bytes, port: int, closed_us: int, *, used: bool) -> bool:
+        return ports_restore(&self.ports, &self.pool.pool, self.ring(target, b"", closed_us), port, closed_us, used)
+
+    def closed(self, target: bytes, half: int) -> list[tuple[int, int]]:
+        cdef uint64_t closed_us = 0
+        cdef uint16_t port
+        found: list[tuple[int, int]] = []
+        while True:
+            port = ports_closed(&self.ports, self.ring(target, b"", 0), half, <uint32_t>len(found), &closed_us)
+            if port == 0:
+                return found
+            found.append((port, closed_us))
+
+    def tick(self, now_us: int) -> None:
+        ports_tick(&self.ports, &self.pool.pool, now_us)
 
 
 cdef class Tables:

@@ -143,6 +143,9 @@ def _package_is_whole(machine: Machine) -> None:
     pid = machine.shown("pcgrelay@met-1", "MainPID")
     nice = machine.done("cat", f"/proc/{pid}/stat").rpartition(")")[2].split()[16]
     assert nice == "7"
+    # And that it reads which local ports there are.
+    inside = ("nsenter", "-t", pid, "-m", "cat", "/run/pcgrelay-net/ip_local_port_range")
+    assert machine.done(*inside) == machine.done("cat", "/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def _shell_is_refused(machine: Machine) -> None:

@@ -25,7 +25,7 @@ CONTROL_LAYERS = [
     ["restoring"],
     ["backup"],
     ["check"],
-    ["unit_checks", "clearance_checks", "rule_checks", "approval_checks", "realm_checks"],
+    ["unit_checks", "clearance_checks", "rule_checks", "approval_checks", "realm_checks", "local_port_checks"],
     ["rehearsal"],
     ["services"],
     ["session"],
@@ -73,7 +73,7 @@ CORE_IMPORTERS = {"face": {"dataplane"}}
 
 # The core from bottom to top, by folder, and the test faces on top. A file may cimport what stands before it.
 CORE_LAYERS = {
-    "base": "libcrypto atomics bucket wire result digits tlv buf map queue timer handle stats organisation linux",
+    "base": "libcrypto atomics bucket wire result digits tlv buf map queue timer ports handle stats organisation linux",
     "crypto": "aead epoch renewal lane_keys known_answers",
     "frame": "frame record credit pace",
     "stream": "meter stream stream_list flow service_tables",
@@ -81,7 +81,7 @@ CORE_LAYERS = {
     "session": "session candidate timers",
     "edge": "lists setups streams targets limits proxy_header nudges direct sessions choice outlets accept records",
     "handover": "lanes streams flows shard",
-    "worker": "worker dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
+    "worker": "worker sockets dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
     "face": "answers counters ends end_bodies registry tables_fill workers outlets core",
 }
 TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_bench".split()
@@ -90,6 +90,7 @@ PROBES = set(TEST_FACES_ORDER)
 WORKERS = {
     "base.linux",
     "worker.worker",
+    "worker.sockets",
     "worker.dial",
     "worker.direct_io",
     "worker.app_io",
@@ -104,8 +105,8 @@ WORKERS = {
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# The worker is one thread in nine files: its record, targets, applications and direct streams, frames for lanes, lanes,
-# rounds, orders, the turn.
+# The worker is one thread in ten files: its record, sockets, targets, applications and direct streams, frames for
+# lanes, lanes, rounds, orders, the turn.
 SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {f"face.{name}" for name in CORE_LAYERS["face"].split()} | PROBES

@@ -27,7 +27,11 @@ class Outlets:
         self.listener_counts: dict[int, tuple[int, int, int, int]] = {}  # tests write here
         self.named: dict[int, tuple[int, bytes]] = {}  # sessions of a process before
         self.streams_of: list[tuple[int, int, int, int, int]] = []  # tests write here
+        self.local_ports_set = (b"", 1)
         self.rounds: list[tuple[int, int, int, int, bool]] = []  # import, outlet, idle_us, most, hard
+
+    def local_ports(self, allowed: bytes, first_half: int = 1) -> None:
+        self.local_ports_set = (allowed, first_half)
 
     def bounds(
         self, *, imports: Sequence[tuple[int, ...]], exports: Sequence[tuple[int, ...]], descriptors: int = 0

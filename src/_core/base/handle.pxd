@@ -1,5 +1,7 @@
 # What epoll refers to: the kind and descriptor of an object. It is the first field of every object that has one.
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint8_t
+
+from pcgrelay._core.base.ports cimport PortRing
 
 
 cdef enum:
@@ -10,6 +12,8 @@ cdef enum:
     HANDLE_DIAL = 5
 
 cdef struct Handle:
-    uint16_t kind
-    uint16_t shared             # another process has a copy: closing this descriptor alone does not end the connection
+    uint8_t kind
+    uint8_t shared              # another process has a copy: closing this descriptor alone does not end the connection
+    uint16_t port               # its local port, if it is one of a ring
     int fd                      # owned; -1: none
+    PortRing* ring              # NULL: the system has chosen the port, or there is none

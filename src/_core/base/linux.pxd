@@ -90,6 +90,7 @@ cdef extern from "sys/socket.h" nogil:
     int SOCK_CLOEXEC
     int SOL_SOCKET
     int SO_ERROR
+    int SO_REUSEADDR
     int SO_LINGER
     int SO_KEEPALIVE
     int SO_OOBINLINE
@@ -110,6 +111,10 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int fd, void* p, size_t n, int flags)
     ssize_t send(int fd, const void* p, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
+
+cdef extern from "sys/random.h" nogil:
+    int GRND_NONBLOCK
+    ssize_t getrandom(void* p, size_t n, unsigned int flags)
 
 cdef extern from "sys/ioctl.h" nogil:
     int ioctl(int fd, unsigned long request, int* value)

@@ -13,6 +13,9 @@ cdef const Target* targets_next(Shard* shard, Stream* stream) noexcept nogil
 # of another family.
 cdef bint targets_source(Shard* shard, const Stream* stream, uint16_t family, const Source** source) noexcept nogil
 
+# How many addresses there are to connect it from, of any family; at least 1, the system's choice.
+cdef uint32_t targets_source_count(const Shard* shard, const Stream* stream) noexcept nogil
+
 # Whether its target is told who calls, before the first byte.
 cdef bint targets_tell_caller(const Shard* shard, const Stream* stream) noexcept nogil
 

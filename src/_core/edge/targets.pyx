@@ -54,6 +54,11 @@ cdef bint targets_source(Shard* shard, const Stream* stream, uint16_t family, co
     return False
 
 
+cdef uint32_t targets_source_count(const Shard* shard, const Stream* stream) noexcept nogil:
+    cdef const Sources* sources = sources_of(shard, stream)
+    return 1 if sources == NULL or sources.count == 0 else sources.count
+
+
 cdef const Sources* sources_of(const Shard* shard, const Stream* stream) noexcept nogil:
     cdef const Outlet* outlet
     cdef const Export* entry

@@ -21,9 +21,10 @@ from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
 from pcgrelay._core.worker.event_loop cimport loop_abandon, loop_launch, loop_quiesce, loop_start, loop_stop
 from pcgrelay._core.link.mailbox cimport (
-    Order, OrderKind, Settings, mailbox_is_empty, mailbox_put, order_new, outbox_start, outbox_stop,
+    ORDER_PORTS, Order, OrderKind, Settings, mailbox_is_empty, mailbox_put, order_new, outbox_start, outbox_stop,
 )
 from pcgrelay._core.base.map cimport Map, map_free, map_put
+from pcgrelay._core.base.ports cimport PORTS_ALL, PortRange, ports_range
 from pcgrelay._core.worker.orders cimport orders_apply_settings
 from pcgrelay._core.base.organisation cimport (
     ORGANISATION_CLASSES, ORGANISATION_PRIORITIES, Organisation, organisation_hold, organisation_new,
@@ -190,6 +191,26 @@ cdef class Workers:
         if timed:
             self._count_timed()
             counter32_add(&self._bounds.times, 1)
+
+    def local_ports(self, const unsigned char[::1] allowed, uint32_t first_half=1) -> None:
+        cdef PortRange* part = NULL
+        cdef Order* order
+        cdef uint32_t i
+        self._alive()
+        if allowed.shape[0] != 0 and allowed.shape[0] != PORTS_ALL / 8:
+            raise CoreError(f"a map of the local ports has {PORTS_ALL // 8} bytes, or none")
+        for i in range(self._count):
+            if allowed.shape[0] != 0:
+                part = ports_range(&allowed[0], first_half, i, self._count)
+                if part == NULL:
+                    raise MemoryError
+            try:
+                order = workers_order(ORDER_PORTS)
+            except BaseException:
+                free(part)
+                raise
+            order.args.ports = part
+            self._send(i, order)
 
     cdef void _count_timed(self):
         cdef uint32_t i, n = 0

@@ -1,14 +1,20 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy, memset
 
-from pcgrelay._core.base.tlv cimport Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_number
+from pcgrelay._core.base.ports cimport (
+    PORTS_ADDRESS, PORTS_AGAIN_US, PORTS_UNKNOWN, PortRing, ports_closed, ports_number, ports_restore, ports_ring,
+)
+from pcgrelay._core.base.tlv cimport (
+    Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
+)
 from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
 from pcgrelay._core.handover.streams cimport direct_read, directs_write, stream_read, stream_write
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, link_next
-from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.map cimport Map, map_find, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
-from pcgrelay._core.base.result cimport RESULT_OK
+from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport STATS_SERVICES
 from pcgrelay._core.stream.stream cimport Stream
@@ -32,6 +38,14 @@ cdef enum:
     TAG_TURNS = 15
     TAG_DIRECT = 16
     TAG_OF_LISTENER = 17
+    TAG_PORTS = 18              # it writes its rings of ports, be there none
+    TAG_RING = 19
+
+cdef enum:
+    RING_NUMBER = 1
+    RING_SOURCE = 2
+    RING_TARGET = 3
+    RING_CLOSED = 4             # for each half: the time << 16, and the port
 
 
 cdef void shard_fields(Tlv* self, Shard* shard) noexcept nogil:
@@ -53,6 +67,7 @@ cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
     cdef Session* session
     cdef Stream* stream = shard.waiting
     shard_fields(self, shard)
+    rings_write(self, shard)
     links_write(self, TAG_LINK, shard)
     paths_write(self, TAG_PATH, shard)
     while lane != NULL:
@@ -72,6 +87,7 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
     cdef Tlv inner
     cdef uint64_t at = 0
     shard_fields(self, shard)
+    rings_read(self, shard)
     links_read(self, TAG_LINK, shard, link_gauges)
     paths_read(self, TAG_PATH, shard)
     # Some LOST frames may be owed; the tick checks.
@@ -96,6 +112,87 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
         direct_read(&inner, shard)
         if inner.result != RESULT_OK:
             tlv_fail(self, inner.result)
+
+
+# Of the ports that were closed, those that may not be used yet.
+cdef void rings_write(Tlv* self, Shard* shard) noexcept nogil:
+    cdef PortRing* ring = shard.ports.rings
+    cdef uint8_t known = 1
+    cdef uint64_t mark
+    ports_number(&shard.ports)
+    tlv_number(self, TAG_PORTS, &known, 1)
+    while ring != NULL:
+        mark = tlv_open(self, TAG_RING)
+        tlv_number(self, RING_NUMBER, &ring.number, 4)
+        tlv_bytes(self, RING_SOURCE, ring.source, PORTS_ADDRESS)
+        tlv_bytes(self, RING_TARGET, ring.target, PORTS_ADDRESS)
+        closed_write(self, shard, ring, 0)
+        closed_write(self, shard, ring, 1)
+        tlv_shut(self, mark)
+        ring = ring.next
+
+
+cdef void closed_write(Tlv* self, Shard* shard, PortRing* ring, uint32_t half) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, RING_CLOSED)
+    cdef uint64_t closed_us = 0, item
+    cdef uint32_t at = 0
+    cdef uint16_t port
+    while True:
+        port = ports_closed(&shard.ports, ring, half, at, &closed_us)
+        if port == 0:
+            break
+        at += 1
+        if closed_us + PORTS_AGAIN_US > shard.now_us:
+            item = closed_us << 16 | port
+            tlv_raw(self, &item, sizeof(item))
+    tlv_shut(self, mark)
+
+
+cdef void rings_read(Tlv* self, Shard* shard) noexcept nogil:
+    cdef Tlv inner
+    cdef uint64_t at = 0
+    cdef uint8_t known = 0
+    tlv_number(self, TAG_PORTS, &known, 1)
+    if not known:
+        # An older process, that had its ports from the system.
+        shard.ports.from_us = PORTS_UNKNOWN
+    while tlv_enter(self, TAG_RING, &at, &inner):
+        ring_read(&inner, shard)
+        if inner.result != RESULT_OK:
+            tlv_fail(self, inner.result)
+
+
+cdef void ring_read(Tlv* self, Shard* shard) noexcept nogil:
+    cdef uint8_t source[PORTS_ADDRESS]
+    cdef uint8_t target[PORTS_ADDRESS]
+    cdef uint32_t number = 0
+    cdef PortRing* ring
+    memset(source, 0, sizeof(source))
+    memset(target, 0, sizeof(target))
+    tlv_number(self, RING_NUMBER, &number, 4)
+    tlv_bytes(self, RING_SOURCE, source, PORTS_ADDRESS)
+    tlv_bytes(self, RING_TARGET, target, PORTS_ADDRESS)
+    if self.result != RESULT_OK or number == 0 or map_find(&shard.ports.by_number, number) != NULL:
+        tlv_fail(self, RESULT_BAD_FIELD)
+        return
+    ring = ports_ring(&shard.ports, &shard.pool, source, target, shard.now_us, True)
+    if ring == NULL or not map_put(&shard.ports.by_number, number, ring):
+        tlv_fail(self, RESULT_NO_MEMORY)
+        return
+    closed_read(self, shard, ring)
+
+
+cdef void closed_read(Tlv* self, Shard* shard, PortRing* ring) noexcept nogil:
+    cdef uint64_t at = 0, n = 0, item
+    cdef uint8_t* p = NULL
+    while tlv_next(self, RING_CLOSED, &at, &p, &n):
+        while n >= sizeof(item):
+            memcpy(&item, p, sizeof(item))
+            p += sizeof(item)
+            n -= sizeof(item)
+            if not ports_restore(&shard.ports, &shard.pool, ring, item & 0xffff, item >> 16, False):
+                tlv_fail(self, RESULT_BAD_FIELD)
+                return
 
 
 # Each was added at the front, and the list must have the newest first.

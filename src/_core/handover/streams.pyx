@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
@@ -9,11 +9,12 @@ from pcgrelay._core.edge.setups cimport setup_begin, setup_drop
 from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
 from pcgrelay._core.stream.service_tables cimport TABLES_OUTLETS
 from pcgrelay._core.stream.flow cimport Flow
-from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM
+from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM, Handle
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.session.session cimport flow_session, session_count_export
 from pcgrelay._core.base.map cimport map_find, map_put
+from pcgrelay._core.base.ports cimport PortRing, ports_restore
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.stream.stream cimport (
@@ -70,6 +71,8 @@ cdef enum:
     TAG_IDLE_BYTES = 41
     TAG_IDLE_SINCE = 42
     TAG_FIRST = 43
+    TAG_RING = 44
+    TAG_PORT = 45
 
 cdef enum:
     TAG_STARTED = 1
@@ -121,10 +124,28 @@ cdef void state_fields(Tlv* self, Stream* stream) noexcept nogil:
     stream.far = FAR_CUT if cut else FAR_ENDED if remote else FAR_OPEN
 
 
-cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
+# Its local port, if it is one of a ring. shard: of who reads.
+cdef void port_fields(Tlv* self, Shard* shard, Handle* handle) noexcept nogil:
+    cdef uint32_t number = 0 if handle.ring == NULL else handle.ring.number
+    cdef PortRing* ring
+    if not self.reading and number == 0:
+        return
+    tlv_number(self, TAG_RING, &number, 4)
+    tlv_number(self, TAG_PORT, &handle.port, 2)
+    if not self.reading or number == 0 or self.result != RESULT_OK:
+        return
+    ring = <PortRing*>map_find(&shard.ports.by_number, number)
+    if ring == NULL or handle.fd < 0 or not ports_restore(&shard.ports, &shard.pool, ring, handle.port, 0, True):
+        tlv_fail(self, RESULT_BAD_FIELD)
+        return
+    handle.ring = ring
+
+
+cdef void stream_fields(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
     cdef uint8_t state = stream.state
     tlv_descriptor(self, TAG_SOCKET, &stream.handle.fd)
     stream.handle.shared = stream.handle.fd >= 0
+    port_fields(self, shard, &stream.handle)
     tlv_number(self, TAG_ID, &stream.id, 4)
     tlv_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
     tlv_number(self, TAG_NUMBER, &stream.number, 4)
@@ -194,9 +215,10 @@ cdef void setup_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
         tlv_fail(self, RESULT_BAD_FIELD)
 
 
-cdef void dial_fields(Tlv* self, Dial* dial) noexcept nogil:
+cdef void dial_fields(Tlv* self, Shard* shard, Dial* dial) noexcept nogil:
     tlv_descriptor(self, TAG_SOCKET, &dial.handle.fd)
     dial.handle.shared = True
+    port_fields(self, shard, &dial.handle)
 
 
 cdef void dials_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
@@ -213,7 +235,7 @@ cdef void dials_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
         dial.stream = stream
         dial.next = stream.beside
         stream.beside = dial
-        dial_fields(&part, dial)
+        dial_fields(&part, shard, dial)
         if part.result != RESULT_OK or dial.handle.fd < 0 or stream.dial == DIAL_NONE:
             tlv_fail(self, RESULT_BAD_FIELD)
 
@@ -231,13 +253,13 @@ cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
     cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
     cdef Dial* dial = stream.beside
     cdef uint64_t inner
-    stream_fields(self, stream)
+    stream_fields(self, NULL, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
     tlv_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
     queue_write(self, TAG_OUT, &stream.out)
     while dial != NULL:
         inner = tlv_open(self, TAG_BESIDE)
-        dial_fields(self, dial)
+        dial_fields(self, NULL, dial)
         tlv_shut(self, inner)
         dial = dial.next
     if stream.setup != NULL:
@@ -323,7 +345,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
     stream.handle.kind = HANDLE_STREAM
     stream.timer.owner = stream
     stream.number = -1
-    stream_fields(self, stream)
+    stream_fields(self, shard, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
     tlv_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
     queue_read(self, TAG_OUT, shard, &stream.out)

@@ -7,6 +7,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport pointer_get
+from pcgrelay._core.base.ports cimport PortRange
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.stream.service_tables cimport Tables
 
@@ -43,6 +44,7 @@ cdef enum OrderKind:
     ORDER_SETTINGS
     ORDER_STREAM                # an accepted socket for a flow of this worker
     ORDER_NUDGE                 # a round over the streams of an outlet
+    ORDER_PORTS
 
 # LINK_ADD. One reference of the gauge passes to the worker.
 cdef struct LinkOrder:
@@ -153,6 +155,7 @@ cdef struct Settings:
     uint64_t rekey_us
 
 cdef union OrderArgs:
+    PortRange* ports            # PORTS: it passes; NULL: the system chooses
     LinkOrder link
     CloseOrder close
     DrainOrder drain

@@ -5,6 +5,7 @@ from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.base.map cimport Map, map_next
+from pcgrelay._core.base.ports cimport Ports
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.base.stats cimport Bounds, STATS_SERVICES, Stats
 from pcgrelay._core.base.timer cimport Wheel
@@ -126,6 +127,7 @@ cdef struct Shard:
     Bounds* bounds              # of the node; NULL: none
     uint32_t times_seen         # bounds.times, as its streams have them
     uint32_t source_turn        # of the addresses to connect from
+    Ports ports                 # and the local ports
     Outbox* outbox
     Event events[OUTBOX_TURN]   # not yet passed on
     Lane* lanes

@@ -2,7 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.base.atomics cimport counter32_get, counter_add
-from pcgrelay._core.worker.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
+from pcgrelay._core.worker.dial cimport dial_drop, dial_next, dial_told
 from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, accept_application
 from pcgrelay._core.edge.choice cimport Elsewhere
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
@@ -32,6 +32,7 @@ from pcgrelay._core.stream.stream cimport (
 )
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
 from pcgrelay._core.worker.direct_io cimport direct_io_written
+from pcgrelay._core.worker.sockets cimport sockets_end_as, sockets_is_kept_back, sockets_tune
 from pcgrelay._core.worker.worker cimport (
     WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
 )
@@ -63,11 +64,11 @@ cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
             return
         if listener.counts != 0:
             counter_add(&shard.stats.of_listener[listener.counts].accepted, 1)
-        if dial_is_kept_back(self, fd):
+        if sockets_is_kept_back(self, fd):
             refuse_kept_back(self, listener, fd)
             return
         if listener.early:
-            dial_tune(self, fd)
+            sockets_tune(self, fd)
         shard.listener = <uint16_t>listener.counts
         app_adopt(self, listener.number, fd, NULL)
 
@@ -89,7 +90,7 @@ cdef bint app_has_room(Worker* self) noexcept nogil:
     if fd < 0:
         return True
     close(fd)
-    return not dial_is_kept_back(self, fd)
+    return not sockets_is_kept_back(self, fd)
 
 
 # An application's socket for an import, accepted here or by another worker.
@@ -99,12 +100,12 @@ cdef void app_adopt(Worker* self, uint32_t number, int fd, const StreamOrder* or
     cdef bint shared = order != NULL and order.shared
     cdef AcceptAnswer answer
     if order != NULL and order.handed:
-        if dial_is_kept_back(self, fd):
+        if sockets_is_kept_back(self, fd):
             counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
             counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
             worker_reset(fd)
             return
-        dial_tune(self, fd)
+        sockets_tune(self, fd)
     answer = accept_application(&self.shard, number, fd, order, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
         if not hand_over(self, number, fd, elsewhere, shared,
@@ -237,7 +238,7 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
             queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
             counter_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
     queue_free(&stream.out, &self.shard.pool)
-    dial_end_as(stream.handle.fd, hard)
+    sockets_end_as(stream.handle.fd, hard)
     worker_close(self, &stream.handle, hard)
 
 
@@ -311,7 +312,7 @@ cdef void app_listen(Worker* self, Order* order) noexcept nogil:
         return
     # Connections inherit all options, so that none needs a call of its own, except those that came before this call,
     # because the socket listens already.
-    dial_tune(self, order.fd)
+    sockets_tune(self, order.fd)
     listener.early = True
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd

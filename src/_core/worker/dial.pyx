@@ -1,11 +1,12 @@
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.string cimport memset
 
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.edge.streams cimport edge_abort, edge_break, edge_connected
 from pcgrelay._core.edge.targets cimport (
-    targets_again, targets_dialled, targets_next, targets_source, targets_tell_caller,
+    targets_again, targets_dialled, targets_next, targets_source, targets_source_count, targets_tell_caller,
 )
-from pcgrelay._core.base.handle cimport HANDLE_DIAL
+from pcgrelay._core.base.handle cimport HANDLE_DIAL, Handle
 from pcgrelay._core.edge.proxy_header cimport (
     PROXY_LOCAL, PROXY_MOST, PROXY_TCP4, PROXY_TCP6, ProxyFamily, proxy_header,
 )
@@ -14,12 +15,11 @@ from pcgrelay._core.session.session cimport flow_session
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
 from pcgrelay._core.base.linux cimport (
     AF_INET, AF_INET6, AF_UNIX, APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED,
-    ECONNRESET, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT,
-    EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT,
-    MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER,
-    SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, bind, close, connect, errno, getpeername,
-    getsockname, getsockopt, linger, send, setsockopt, sockaddr, socket,
+    ECONNRESET, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI,
+    EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, ETIMEDOUT, MSG_NOSIGNAL, SOL_SOCKET, SO_ERROR, errno, getpeername,
+    getsockname, getsockopt, send, sockaddr,
 )
+from pcgrelay._core.base.ports cimport PORTS_TRIES
 from pcgrelay._core.stream.service_tables cimport ROUTE_ADDRESS, Source, Target
 from pcgrelay._core.base.stats cimport (
     CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_TARGET_REFUSED,
@@ -27,34 +27,8 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
+from pcgrelay._core.worker.sockets cimport SOCKETS_NO_SOURCE, sockets_open
 from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
-
-
-cdef enum:
-    KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
-    NO_SOURCE = -1              # beside the system's errors: the address to connect from is not there, or of no use
-
-
-# TCP_USER_TIMEOUT is not set: it would also end a connection whose reader is alive but stalled for so long.
-cdef void dial_tune(Worker* self, int fd) noexcept nogil:
-    cdef int one = 1
-    cdef int count = KEEPALIVE_PROBES
-    cdef int idle_s = <int>self.shard.keepalive_s
-    cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))
-    dial_end_as(fd, True)
-
-
-cdef void dial_end_as(int fd, bint hard) noexcept nogil:
-    cdef linger how
-    how.l_onoff = hard
-    how.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how))
 
 
 cdef int socket_error(int fd) noexcept nogil:
@@ -67,7 +41,7 @@ cdef int socket_error(int fd) noexcept nogil:
 
 # Failures that are not the target's fault, and that the operator of this node can mend.
 cdef Cause cause_of(int error) noexcept nogil:
-    if error == NO_SOURCE:
+    if error == SOCKETS_NO_SOURCE:
         return CAUSE_NO_SOURCE
     # The second is of a unix socket that is not there.
     if error == ECONNREFUSED or error == ENOENT:
@@ -101,31 +75,21 @@ cdef bint is_crowded(int error, uint16_t family) noexcept nogil:
 # Begin one connection, as the stream's own or in parallel with it; 0, or why not.
 cdef int begin(Worker* self, Stream* stream, const Target* target) noexcept nogil:
     cdef uint16_t family = (<const uint16_t*>target.address)[0]
-    cdef const Source* source
-    cdef int error
-    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0:
-        return errno
-    if dial_is_kept_back(self, fd):
-        close(fd)
-        return EMFILE
-    if family != <uint16_t>AF_UNIX:
-        dial_tune(self, fd)
-        if not targets_source(&self.shard, stream, family, &source) or (source != NULL and not bind_to(fd, source)):
-            close(fd)
-            return NO_SOURCE
-    if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
-        error = errno
-        close(fd)
+    cdef const Source* source = NULL
+    cdef Handle made
+    cdef uint32_t sources = 1 if family == <uint16_t>AF_UNIX else targets_source_count(&self.shard, stream)
+    cdef int tries = PORTS_TRIES
+    cdef int error = EADDRNOTAVAIL
+    memset(&made, 0, sizeof(made))
+    # A source without a port is followed by the next one.
+    while error == EADDRNOTAVAIL and sources != 0 and tries != 0:
+        if family != <uint16_t>AF_UNIX and not targets_source(&self.shard, stream, family, &source):
+            return SOCKETS_NO_SOURCE
+        error = sockets_open(self, target, source, &made, &tries)
+        sources -= 1
+    if error != 0:
         return error
-    return 0 if keep(self, stream, fd) else ENOMEM
-
-
-# The port is chosen by connect, which sees that another target may have the same one.
-cdef bint bind_to(int fd, const Source* source) noexcept nogil:
-    cdef int one = 1
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one))
-    return bind(fd, <const sockaddr*>source.address, source.length) == 0
+    return 0 if keep(self, stream, &made) else ENOMEM
 
 
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
@@ -146,21 +110,30 @@ cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
         targets_dialled(&self.shard, stream)
 
 
+cdef void move(Handle* to, Handle* made) noexcept nogil:
+    to.fd = made.fd
+    to.shared = made.shared
+    to.ring = made.ring
+    to.port = made.port
+    made.fd = -1
+    made.ring = NULL
+
+
 # Watch a socket that is being connected, as the stream's own or in parallel with it.
-cdef bint keep(Worker* self, Stream* stream, int fd) noexcept nogil:
+cdef bint keep(Worker* self, Stream* stream, Handle* made) noexcept nogil:
     cdef Dial* dial
     if stream.handle.fd < 0:
-        stream.handle.fd = fd
+        move(&stream.handle, made)
         if worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
             return True
         worker_close(self, &stream.handle, True)
         return False
     dial = <Dial*>pool_alloc(&self.shard.pool, sizeof(Dial))
     if dial == NULL:
-        close(fd)
+        worker_close(self, made, True)
         return False
     dial.handle.kind = HANDLE_DIAL
-    dial.handle.fd = fd
+    move(&dial.handle, made)
     dial.stream = stream
     dial.next = stream.beside
     stream.beside = dial
@@ -222,9 +195,7 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
         # epoll may have reported the other one in this turn too.
         stream.swapped_us = self.shard.now_us
         worker_close(self, &stream.handle, True)
-        stream.handle.fd = dial.handle.fd
-        stream.handle.shared = dial.handle.shared
-        dial.handle.fd = -1
+        move(&stream.handle, &dial.handle)
         dial_drop(self, stream)
         if worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_MOD):
             connected(self, stream, events, error)

@@ -24,6 +24,7 @@ from pcgrelay._core.link.mailbox cimport (
     Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_drain,
 )
 from pcgrelay._core.base.map cimport map_any, map_free
+from pcgrelay._core.base.ports cimport ports_free, ports_tick
 from pcgrelay._core.worker.orders cimport orders_drop, orders_take
 from pcgrelay._core.worker.frame_builder cimport frame_builder_can_serve, frame_builder_serve
 from pcgrelay._core.worker.app_io cimport app_accept, app_deliver, app_event, app_has_room, app_unlisten
@@ -66,6 +67,8 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
     self.event_fd = event_fd
     shard.index = index
     shard.workers = count
+    shard.ports.worker = index
+    shard.ports.workers = count
     shard.outbox = outbox
     shard.now_us = monotonic_us()
     # The reserve is part of the budget: what this worker holds never exceeds the budget.
@@ -147,6 +150,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     map_free(&shard.outs)
     map_free(&shard.paths)
     map_free(&shard.sessions)
+    ports_free(&shard.ports, &shard.pool)
     pool_stop(&shard.pool)
     free(self.space)
     close(self.epoll_fd)
@@ -282,6 +286,7 @@ cdef void tick(Worker* self) noexcept nogil:
             edge_session_fail(shard, session, answer)
             # The table has changed during the walk; the next tick visits the rest.
             break
+    ports_tick(&shard.ports, &shard.pool, shard.now_us)
     session = session_hoarder(shard)
     if session != NULL:
         edge_session_fail(shard, session, RESULT_BUDGET)

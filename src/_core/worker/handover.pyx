@@ -8,8 +8,11 @@ from pcgrelay._core.stream.flow cimport Flow, flow_stream_next
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
 from pcgrelay._core.link.shard cimport Lane, Shard
-from pcgrelay._core.base.linux cimport APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
-from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.linux cimport (
+    APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, monotonic_us,
+)
+from pcgrelay._core.base.map cimport Map, map_free
+from pcgrelay._core.base.ports cimport PORTS_AGAIN_US, PORTS_UNKNOWN
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
@@ -51,6 +54,10 @@ cdef void worker_handover_read(Tlv* self, Worker* worker, Map* link_gauges, Map*
     worker.shard.pool.limit = limit
     if self.result == RESULT_OK:
         listeners_read(self, worker)
+    if worker.shard.ports.from_us == PORTS_UNKNOWN:
+        # One that the other process has just closed could be taken here.
+        worker.shard.ports.from_us = monotonic_us() + 2 * PORTS_AGAIN_US
+    map_free(&worker.shard.ports.by_number)
     if not is_of_its_role(worker):
         tlv_fail(self, RESULT_BAD_FIELD)
     if self.result == RESULT_OK and not watch_all(worker):

@@ -1,4 +1,5 @@
 from libc.stdint cimport uint32_t, uint8_t
+from libc.stdlib cimport free
 
 from pcgrelay._core.base.atomics cimport flag_raise
 from pcgrelay._core.edge.records cimport records_linger_restart, records_tables_changed
@@ -9,13 +10,14 @@ from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
 from pcgrelay._core.link.lane cimport lane_probe_restart
 from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
+from pcgrelay._core.base.ports cimport ports_set
 from pcgrelay._core.link.link cimport link_add, link_find, link_mix
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.link.mailbox cimport (
     EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
     ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_NUDGE, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
-    ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
+    ORDER_PORTS, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
     LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_drain, order_free,
 )
@@ -41,6 +43,8 @@ cdef void orders_drop(Order* order) noexcept nogil:
             close(order.fd)
         if order.kind == ORDER_TABLES:
             tables_drop(order.args.tables)
+        elif order.kind == ORDER_PORTS:
+            free(order.args.ports)
         elif order.kind == ORDER_LINK_ADD:
             gauge_drop(order.args.link.gauge)
         elif order.kind == ORDER_SESSION_ADD:
@@ -131,6 +135,8 @@ cdef void apply_order(Worker* self, Order* order) noexcept nogil:
         app_adopt(self, order.args.stream.import_number, order.fd, &order.args.stream)
     elif order.kind == ORDER_NUDGE:
         rounds_begin(self, &order.args.nudge)
+    elif order.kind == ORDER_PORTS:
+        ports_set(&shard.ports, order.args.ports)
 
 
 cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:

@@ -23,6 +23,7 @@ cdef enum:
     WORKER_ACCEPTS = 64         # of one listener in a turn
     WORKER_FRAMES = 32          # frames made in a turn
     WORKER_TICK_US = 50000
+    WORKER_CHANCES = 32
 
 cdef struct Listener:
     Handle handle               # first
@@ -50,6 +51,8 @@ cdef struct Worker:
     uint64_t next_tick_us
     uint64_t next_ack_us
     pthread_t thread
+    uint64_t chances[WORKER_CHANCES]  # random numbers that are not used yet: so many
+    uint32_t chances_left
     uint32_t slots_used
     uint32_t role
     int epoll_fd                # owned
@@ -63,7 +66,8 @@ cdef struct Worker:
 cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil
 
 # Close a watched descriptor, if there is one; by a reset if hard. If another process has a copy, it is unwatched and
-# shut down first: otherwise epoll would report events of a freed handle, and the far end would see no end.
+# shut down first: otherwise epoll would report events of a freed handle, and the far end would see no end. Its local
+# port may be used again after a moment.
 cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil
 
 # Send the first spans of a queue with one call; asked: how many bytes it tried. Returns what sendmsg does, with errno;

@@ -7,6 +7,7 @@ from pcgrelay._core.base.linux cimport (
     EPOLL_CTL_DEL, MSG_NOSIGNAL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, msghdr, read, send, sendmsg,
     shutdown, sockaddr, write,
 )
+from pcgrelay._core.base.ports cimport ports_release
 from pcgrelay._core.base.queue cimport Queue, iovec, queue_vectors
 from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS
 
@@ -34,6 +35,9 @@ cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil:
     close(handle.fd)
     handle.fd = -1
     handle.shared = False
+    if handle.ring != NULL:
+        ports_release(&self.shard.ports, handle.ring, handle.port, self.shard.now_us)
+        handle.ring = NULL
 
 
 cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) noexcept nogil:

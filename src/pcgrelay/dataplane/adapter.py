@@ -21,6 +21,7 @@ from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
 from pcgrelay.figures import ExportStreams, ListenerFigures, OutletFigures
+from pcgrelay.net.local_ports import LocalPorts
 
 # What one turn of the loop handles: an event takes half a kilobyte while it is told, and a request for a status waits.
 EVENTS_AT_ONCE = 512
@@ -361,6 +362,10 @@ class Plane:
     def bounds(self, imports: Sequence[ServiceBounds], exports: Sequence[ServiceBounds], descriptors: int) -> None:
         """Set the limits of services, and the first descriptor that is reserved."""
         self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
+
+    def local_ports(self, allowed: LocalPorts) -> None:
+        """Connect to targets from these local ports."""
+        self._called(self._core.local_ports, allowed.as_map, allowed.first_half)
 
     def export_streams(self) -> list[ExportStreams]:
         """Which streams of exports are open."""

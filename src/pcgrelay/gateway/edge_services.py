@@ -22,6 +22,7 @@ from pcgrelay.gateway.tasks import spawn
 from pcgrelay.handover.node import NodeHandover, ServiceHandover
 from pcgrelay.log.events import Emit, TablesRefused
 from pcgrelay.model import ServiceName
+from pcgrelay.net.local_ports import listening_ports, local_ports
 from pcgrelay.net.unix_sockets import identity, put_in_place, remove
 from pcgrelay.policy.rules import Rule, export_rules
 from pcgrelay.services.counts import AllowingRule, StreamCounts, service_handover
@@ -132,6 +133,7 @@ class EdgeServices:
             if sockets is not None:
                 self._listen(imported, sockets, prepared)
         self._keep_sockets()
+        self._plane.local_ports(local_ports(listening_ports(config)))
         apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs})
 
     def _apply_exports(self, settings: Sequence[ExportSettings], targets: Mapping[ServiceName, Target]) -> None:

@@ -47,6 +47,12 @@ class Workers:
         after which it ends in any case (max-duration). Only numbers below 1,024 are counted. descriptors: file
         descriptors from this number on are reserved and not used for application connections; 0: none.
         """
+    def local_ports(self, allowed: bytes | bytearray | memoryview, first_half: int = 1) -> None:
+        """Connect to targets from these local ports, in turn; those of connections that are open stay.
+
+        allowed: a bit for each port from 0 on, the lowest of a byte first (8,192 bytes); b"": the system chooses.
+        first_half: 1: odd ports come first; 0: even ones. CoreError: another length.
+        """
     def export_streams(self) -> list[tuple[int, int, int, int, int]]:
         """Return which streams of exports are open: (organisation, export, marking, priority, streams).
 
