@@ -59,7 +59,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-audit bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-audit bench-ports bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -176,6 +176,7 @@ bench-openssl: ## Build the OpenSSL of Debian 13 here, and measure all gateways 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
+	BENCH=short $(VENV_PYTHON) -m benches.bench_ports
 
 bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TCP proxy; fail where it is behind.
 	@sh scripts/setup bench
@@ -184,6 +185,10 @@ bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TC
 bench-audit: ## Compare two edges with an audit log with the same two without, beside 1,000 streams a second.
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.bench_audit
+
+bench-ports: ## Time connect() of an edge that opens 1,000 connections a second to one target off loopback; two minutes.
+	@sh scripts/setup bench
+	$(VENV_PYTHON) -m benches.bench_ports
 
 bench-count: ## Count the instructions of a frame and of an accept; fail if one costs 3 % more than before.
 	@sh scripts/setup test

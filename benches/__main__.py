@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benches import bench_distance, bench_idle, bench_node, bench_plane, bench_scale, report
+from benches import bench_distance, bench_idle, bench_node, bench_plane, bench_scale, own_network, report
 from benches.settings import LIBCRYPTO, RESULTS, ROOT, Settings, chosen
 
 
@@ -55,4 +55,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    own_network.enter()
     raise SystemExit(main(sys.argv[1:]))

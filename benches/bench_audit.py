@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benches import results
+from benches import own_network, results
 from benches.bench_node import PAIR, line_of, rows_of, started
 from benches.cases import Case, load
 from benches.peers.pcgrelay.peer import PcgrelayAudited, PcgrelayKept
@@ -115,4 +115,5 @@ def spread(rows: Sequence[dict[str, Any]]) -> float:
 
 
 if __name__ == "__main__":
+    own_network.enter()
     raise SystemExit(run(chosen()))

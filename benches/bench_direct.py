@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benches import results
+from benches import own_network, results
 from benches.bench_idle import OPENING_S, memory_of
 from benches.bench_node import line_of, rows_of, started
 from benches.cases import Case, load
@@ -155,4 +155,5 @@ def _met(is_met: bool) -> str:
 
 
 if __name__ == "__main__":
+    own_network.enter()
     raise SystemExit(run(chosen()))

@@ -17,6 +17,8 @@ SOURCES = Path(__file__).with_name("load")
 PROGRAMS = {
     "load": ("main.c", "connections.c", "traffic.c", "figures.c"),
     "distance": ("distance.c",),
+    # For LD_PRELOAD.
+    "timed_connect.so": ("timed_connect.c",),
 }
 # Figures of one answer in which others took more than this many cores are measured once more.
 OTHERS_CORES = 0.4
@@ -57,7 +59,8 @@ def program(name: str) -> Path:
     newest = max(path.stat().st_mtime for path in [*sources, *SOURCES.glob("*.h")])
     if not out.exists() or out.stat().st_mtime < newest:
         BUILD.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", out, *sources], check=True)
+        kind = ["-shared", "-fPIC"] if name.endswith(".so") else []
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", *kind, "-o", out, *sources], check=True)
     return out
 
 

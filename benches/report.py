@@ -125,7 +125,8 @@ def _machine(node: dict[str, Any]) -> list[str]:
     rounds = 1 + max((row["round"] for row in node["rows"]), default=0)
     return [
         f"Measured {about['when']} at commit {about['commit']}: {about['processors']} x {about['processor']}, "
-        f"{about['memory_gib']} GiB, Linux {about['kernel']}, {about['openssl']}, {about['congestion_control']}. "
+        f"{about['memory_gib']} GiB, Linux {about['kernel']}, {about['openssl']}, {about['congestion_control']}, local "
+        f"ports of all gateways and the load: {about.get('local_ports', 'the usual ones')}. "
         f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{_disturbed(node['rows'])}.\n"
     ]
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benches import own_network
 from benches.settings import RESULTS, ROOT, Settings
 
 
@@ -23,6 +24,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(int(memory[1]) / (1 << 20)) if memory else None,
         "kernel": platform.release(),
         "openssl": _words("openssl", "version"),
+        "local_ports": own_network.local_ports(),
         "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "load_average": os.getloadavg(),
         "commit": _words("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),

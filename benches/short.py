@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benches import own_network
 from benches.bench_node import CHAIN, PAIR, TOPOLOGIES, rows_of, started
 from benches.cases import CASES, Case
 from benches.chain import Chain
@@ -120,4 +121,5 @@ def _share(verdict: Verdict) -> float:
 
 
 if __name__ == "__main__":
+    own_network.enter()
     raise SystemExit(main())
