@@ -37,6 +37,7 @@ from pcgrelay.catalogue.entries import (
 from pcgrelay.catalogue.interest import UNASKED as WANT_UNASKED
 from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.propagation import CataloguePropagation
+from pcgrelay.catalogue.waiting import WaitingAdverts
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import EntryHandover
 from pcgrelay.identity.certificates import IdentityRefused, Refusal
@@ -54,10 +55,12 @@ from pcgrelay.policy.clearances import LOWEST
 from pcgrelay.reasons import is_identity
 
 LIFE_S = 1_800
-# Entries that a neighbour may have this node verify: a large realm when the link comes up, then the changes. An entry
-# that is dropped is sent again at half of its life.
+# Entries that a neighbour may have this node verify: a large realm when the link comes up, then the changes. Those
+# beyond it wait, and are verified as the budget allows.
 PROOFS_AT_ONCE = 2_000
 PROOFS_EACH_SECOND = 100
+# Of all that wait; one that another link has brought meanwhile needs no verification.
+WAITING_EACH_SECOND = 1_000
 LINE_INTERVAL_MS = 10_000
 ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
@@ -70,8 +73,16 @@ CHANGED_INTERVAL_MS = 100
 
 CatalogueMessage = Advert | Withdraw | Want | AdvertGet
 
-
 _random = random.SystemRandom()
+
+
+class _ProofWaits(Exception):
+    """An entry cannot be verified now: its neighbour has used up what it may have this node verify."""
+
+    def __init__(self, edge: NodeId, chain: tuple[bytes, ...]) -> None:
+        super().__init__()
+        self.edge = edge
+        self.chain = chain  # whole, though the neighbour may have named it by its digest
 
 
 class CatalogueExchange:
@@ -109,6 +120,7 @@ class CatalogueExchange:
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, TokenBucket] = {}  # by link
         self._paths = Paths()
+        self._waiting = WaitingAdverts()
         self._changed_ms = 0
         self._change_waits = False
         self._passes_on = local.config.node.role is Role.RELAY
@@ -269,6 +281,7 @@ class CatalogueExchange:
         self._own_told.pop(link.number, None)
         self._chains.link_gone(link)
         self._interests.link_gone(link)
+        self._waiting.link_gone(link.number)
         self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
             self._propagation.changed(edge)
@@ -277,7 +290,8 @@ class CatalogueExchange:
     def receive(self, link: Link, message: CatalogueMessage) -> None:
         """Handle a message about the catalogue. What is refused is counted; it never ends the link."""
         if isinstance(message, Advert):
-            self._advertised(link, message)
+            if not self._advertised(link, message):
+                self._count("advert_waits")
         elif isinstance(message, Withdraw):
             self._withdrawn(link, message)
         elif isinstance(message, AdvertGet):
@@ -287,12 +301,19 @@ class CatalogueExchange:
         elif self._interests.receive(link, message) is not None:
             self._propagation.tell_link(link)
 
-    def _advertised(self, link: Link, message: Advert) -> None:
+    def _advertised(self, link: Link, message: Advert) -> bool:
+        """Verify and store an entry, or refuse it. False: it waits, for its neighbour may have no more verified now."""
         try:
             chain = self._chains.whole(link, message)
             if chain is None:
-                return
+                return True
             known = self._proved(link, SignedEntry(message.entry, message.signature, chain), message.path)
+        except _ProofWaits as late:
+            if self._waiting.put(
+                link.number, late.edge, Advert(message.entry, message.signature, late.chain, message.path)
+            ):
+                return False
+            self._refused(link, "advert_budget")
         except EntryRefused as refused:
             self._refused(link, refused.reason, refused.seconds)
         except IdentityRefused as refused:
@@ -301,13 +322,27 @@ class CatalogueExchange:
             # A member wrote the entry: the neighbour that passed it on must not lose the link for an error here.
             self._refused(link, OTHER)
         else:
+            self._waiting.drop(link.number, known.edge)
             before = self.catalogue.ways(known.edge).get(link.number)
             if before is not None and (before.signed, before.path) == (known.signed, known.path):
                 self._count("advert_repeated")
-                return
-            self.catalogue.put(link.number, known)
-            self._propagation.changed(known.edge)
-            self._changed_soon()
+            else:
+                self.catalogue.put(link.number, known)
+                self._propagation.changed(known.edge)
+                self._changed_soon()
+        return True
+
+    def _take_waiting(self) -> None:
+        """Go on with adverts that had to wait, as far as their neighbours' budgets allow by now."""
+        left = WAITING_EACH_SECOND
+        for number in self._waiting.links():
+            if (link := self._links.get(number)) is None:
+                continue
+            for edge, message in self._waiting.of(number)[:left]:
+                if not self._advertised(link, message):
+                    break
+                self._waiting.drop(number, edge)
+                left -= 1
 
     def tick(self) -> None:
         """Remove expired entries and renew the own one at half of its life; called once a second."""
@@ -320,6 +355,7 @@ class CatalogueExchange:
         for number in self._interests.due():
             if (link := self._links.get(number)) is not None:
                 self._propagation.tell_link(link)
+        self._take_waiting()
         self._propagation.tick()
         if self._own is not None and (now_ms >= self._renew_ms or self._has_other_relays(now_ms)):
             self.offer(self._offers)
@@ -343,7 +379,8 @@ class CatalogueExchange:
             # The same entry over another link need not be verified nor held again: that is most of what relays send.
             self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
             return ReceivedEntry(newest.verified, path)
-        self._proof_spent(link)
+        if not self._spend_proof(link):
+            raise _ProofWaits(edge, signed.chain)
         check_names(entry)
         verify_entry(signed, entry, lambda chain: self._local.chain_refusal(list(chain)), self._identity)
         self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
@@ -351,14 +388,13 @@ class CatalogueExchange:
         signed = SignedEntry(signed.entry, signed.signature, (signed.chain[0], *map(one_certificate, signed.chain[1:])))
         return ReceivedEntry(VerifiedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers), path)
 
-    def _proof_spent(self, link: Link) -> None:
-        """Count a verification, which is expensive. Raises EntryRefused beyond what a neighbour may cause."""
+    def _spend_proof(self, link: Link) -> bool:
+        """Count a verification, which is expensive; False beyond what a neighbour may cause."""
         now = self._clock.monotonic_ms()
         bucket = self._proofs.get(link.number)
         if bucket is None:
             bucket = self._proofs[link.number] = TokenBucket(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
-        if not bucket.spend(now):
-            raise EntryRefused("advert_budget")
+        return bucket.spend(now)
 
     def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
         try:
@@ -375,6 +411,7 @@ class CatalogueExchange:
         except NameProblem:
             self._refused(link, "malformed")
             return
+        self._waiting.drop(link.number, edge)
         if self.catalogue.withdraw(link.number, edge):
             self._propagation.changed(edge)
             self._changed_soon()
