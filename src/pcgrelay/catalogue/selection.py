@@ -8,16 +8,18 @@ what differs between them for each neighbour: where a way leads back to, and whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
-from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, Offer, ReceivedEntry, SignedEntry
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
-from pcgrelay.policy.clearances import LOWEST, OPEN, Clearances
+from pcgrelay.policy.clearances import HIGHEST, LOWEST, OPEN, Clearances
 
 # An entry's sequence, path and chain: a neighbour that was told of these knows all of it.
 Version = tuple[int, tuple[str, ...], tuple[bytes, ...]]
 Way = tuple[int, ReceivedEntry]  # the number of the link that sent it
+First = tuple[int, Version] | None
 
 
 class Announcement(NamedTuple):
@@ -33,14 +35,14 @@ class Selection:
     def __init__(
         self, edge: NodeId, catalogue: Catalogue, links: Mapping[int, Link], clearances: Clearances, me: NodeId
     ) -> None:
-        self._edge = edge.uri
+        self._edge, self._uri = edge, edge.uri
         self._catalogue = catalogue
         self._ways = catalogue.ways(edge)
-        self._newest = catalogue.newest(edge)
         self._links = links
         self._clearances = clearances
         self._me = me.uri
         self._preferred: dict[str, list[Way]] = {}  # by the bearer of the neighbour
+        self.others: list[int] = []  # links that could not be told of the best way, for it leads back to them
         self._announced: dict[int, Announcement] = {}  # by the link that sent the way
 
     def announcement(self, to: Link, identity: str) -> Announcement | None:
@@ -48,15 +50,36 @@ class Selection:
 
         identity: of the neighbour, as a URI.
         """
-        if identity == self._edge:
+        if identity == self._uri:
             return None
-        preferred = self._preferred.get(to.bearer)
-        if preferred is None:
-            preferred = self._preferred[to.bearer] = self._ordered(to.bearer)
-        for number, known in preferred:
+        for place, (number, known) in enumerate(self._preferred_on(to.bearer)):
             if number != to.number and identity not in known.path:
                 return self._announcement(number, known) if len(known.path) < RELAYS_MOST else None
+            if place == 0:
+                self.others.append(to.number)
         return None
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """What the edge offers by its newest entry."""
+        newest = self._catalogue.newest(self._edge)
+        return newest.offers if newest else ()
+
+    def firsts(self) -> dict[str, First]:
+        """Return the best way for each bearer of the neighbours that were looked at."""
+        return {bearer: self.first(bearer) for bearer in self._preferred}
+
+    def first(self, bearer: str) -> First:
+        """Return the best way for neighbours on a bearer. It decides for all of them but those it leads back to."""
+        for number, known in self._preferred_on(bearer)[:1]:
+            return number, (known.sequence, known.path, known.signed.chain)
+        return None
+
+    def _preferred_on(self, bearer: str) -> list[Way]:
+        preferred = self._preferred.get(bearer)
+        if preferred is None:
+            preferred = self._preferred[bearer] = self._ordered(bearer)
+        return preferred
 
     def _announcement(self, number: int, known: ReceivedEntry) -> Announcement:
         made = self._announced.get(number)
@@ -73,33 +96,32 @@ class Selection:
         Where everything may go everywhere only the best way counts.
         """
         usable = self._usable(bearer)
-        markings = {offer.marking for offer in self._newest.offers} if self._newest else set()
-        if self._clearances == OPEN or not markings - {LOWEST}:
+        markings = {LOWEST} if self._clearances == OPEN else {LOWEST, *(offer.marking for offer in self.offers)}
+        if markings == {LOWEST}:
             return [min(usable, key=_rank)] if usable else []
-        highest_first = sorted(markings | {LOWEST}, reverse=True)
-        clears = self._clearances.clears
+        # The highest of the edge's markings that each clearance covers.
+        covered = {each: max(marking for marking in markings if marking <= each) for each in range(LOWEST, HIGHEST + 1)}
 
         def cleared_rank(way: Way) -> tuple[int, int, int, int]:
             number, known = way
-            on = self._links[number].bearer
-            cleared = next(marking for marking in highest_first if clears(marking, on, known.path))
-            return (-cleared, *_rank(way))
+            return (-covered[self._clearances.highest(self._links[number].bearer, known.path)], *_rank(way))
 
         return sorted(usable, key=cleared_rank)
 
     def _usable(self, bearer: str) -> list[Way]:
         """Return the ways that traffic of neighbours on a bearer may go; draining ones only if there are no others."""
-        found = [
-            (number, known)
-            for number, known in self._ways.items()
-            if (link := self._links.get(number)) is not None
-            and link.controlled
-            and self._clearances.may_transit(bearer, link.bearer)
-        ]
-        return [way for way in found if not self._links[way[0]].draining] or found
+        found, staying = [], []
+        is_open = self._clearances.transit is None
+        for number, known in self._ways.items():
+            link = self._links.get(number)
+            if link and link.controlled and (is_open or self._clearances.may_transit(bearer, link.bearer)):
+                found.append((number, known))
+                if not link.draining:
+                    staying.append(found[-1])
+        return staying or found
 
 
 def _rank(way: Way) -> tuple[int, int, int]:
     """The shortest path first; among equals the newest entry, then the lowest link."""
     number, known = way
-    return (len(known.path), -known.sequence, number)
+    return (len(known.path), -known.verified.sequence, number)

@@ -71,6 +71,14 @@ class Clearances:
         """Return whether what is so marked may go over a bearer and through these relays."""
         return self.obstacle(marking, bearer, relays) is None
 
+    def highest(self, bearer: str, relays: Iterable[str] = ()) -> int:
+        """Return the highest marking that may go over a bearer and through these relays; LOWEST may always."""
+        cleared = self.of_bearer(bearer)
+        if self.organisations is not None:
+            for relay in relays:
+                cleared = min(cleared, self.of_organisation(_organisation_of(relay)))
+        return max(cleared, LOWEST)
+
     def may_transit(self, one: str, other: str) -> bool:
         """Return whether a relay may forward between links on these two bearers."""
         if self.transit is None or one == other:

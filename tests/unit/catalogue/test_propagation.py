@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import Random
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
 from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
+from pcgrelay.catalogue.selection import Selection
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
@@ -237,3 +241,69 @@ def test_a_service_that_nothing_is_cleared_for_does_not_hide_the_ways_of_another
     two_ways.local.clearances = Clearances(bearers={"internet": SENSITIVE})
     two_ways.propagation.tell_all(KENT)
     assert paths_told(two_ways, 3) == [(STRANGER.uri, OTHER.uri[:-1] + "3")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 1 << 64))
+def test_whatever_happened_each_neighbour_was_told_what_holds_now(seed: int) -> None:
+    """Most changes are of ways that nobody is told of, and not looked at for each neighbour: nothing may be missed."""
+    random, told = Random(seed), Told()
+    local, links, propagation = told.local, told.links, told.propagation
+    bearers, peers = (
+        ["internet", "psn"],
+        [KENT, MET, *(NodeId(REALM, f"hub-{n % 3}.example", f"r-{n}") for n in range(9))],
+    )
+    links.clear()
+    sequence = 1
+
+    def join(number: int) -> None:
+        links[number] = FakeLink(number, random.choice(peers), random.choice(bearers))
+        propagation.tell(links[number], KENT)  # type: ignore[arg-type]
+
+    def learn(number: int) -> None:
+        nonlocal sequence
+        sequence += random.random() < 0.3
+        relays = random.sample(peers[2:], random.choice([0, 1, 1, 2, 2, 7, 8]))
+        offers = tuple(
+            Offer(f"service-{marking}", marking) for marking in random.sample([1, 2, 3], random.randint(0, 2))
+        )
+        verified = VerifiedEntry(SignedEntry(b"%d" % sequence, b"", ()), KENT, sequence, 1 << 60, offers)
+        told.catalogue.put(number, ReceivedEntry(verified, tuple(relay.uri for relay in relays)))
+
+    def clear(number: int) -> None:
+        cleared = {bearer: random.randint(1, 3) for bearer in bearers}
+        local.clearances = random.choice([OPEN, Clearances(bearers=cleared), Clearances(transit=frozenset())])
+
+    def leave(number: int) -> None:
+        link = links.pop(number)
+        propagation.link_gone(link)  # type: ignore[arg-type]
+        told.catalogue.withdraw(number, KENT)
+
+    for number in range(1, 5):
+        join(number)
+    for step in range(5, 40):
+        number = random.choice(list(links) or [0])
+        link = links.get(number)
+        what = random.choice([join, learn, learn, learn, clear, leave, "withdraw", "drain", "lost", "lanes", "bearer"])
+        if what is join or link is None:
+            join(step)
+        elif what == "drain":
+            link.draining = True
+        elif what == "bearer":
+            link.bearer, local.config = random.choice(bearers), SimpleNamespace(**vars(local.config))
+        elif what == "lost":
+            link.controlled = False
+        elif what == "lanes":
+            link.lanes_up = {} if link.lanes_up else {0: 0}
+        elif what == "withdraw":
+            told.catalogue.withdraw(number, KENT)
+        elif callable(what):
+            what(number)
+        told.clock.advance(10_000)
+        propagation.changed(KENT)
+        selection = Selection(KENT, told.catalogue, links, local.clearances, ME)  # type: ignore[arg-type]
+        for each in links.values():
+            if each.controlled and each.lanes_up:
+                wanted = selection.announcement(each, each.peer.uri)  # type: ignore[arg-type]
+                known = propagation._told.get(KENT, {}).get(each.number)
+                assert known == (wanted.version if wanted else None), (step, what)

@@ -96,4 +96,6 @@ def test_what_is_cleared_is_what_each_part_is_cleared_for(
             organisation = relay.split("/")[4]
             least.append(order.index(named.get(organisation, "OFFICIAL")))
     policy = {} if named is None else {"clearances": named}
-    assert said(bearers, **policy).clears(marking, bearer, relays) is (marking - 1 <= min(least, default=2))
+    clearances = said(bearers, **policy)
+    assert clearances.clears(marking, bearer, relays) is (marking - 1 <= min(least, default=2))
+    assert clearances.highest(bearer, relays) == 1 + min(least, default=2)
