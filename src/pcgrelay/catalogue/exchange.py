@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 
 from cryptography import x509
@@ -27,7 +26,6 @@ from pcgrelay.catalogue.entries import (
     SignedEntry,
     VerifiedEntry,
     check_names,
-    decode_entry,
     one_certificate,
     open_entry,
     path_refusal,
@@ -37,6 +35,7 @@ from pcgrelay.catalogue.entries import (
 from pcgrelay.catalogue.interest import UNASKED as WANT_UNASKED
 from pcgrelay.catalogue.interest import Interests
 from pcgrelay.catalogue.propagation import CataloguePropagation
+from pcgrelay.catalogue.restore import restore, to_handover
 from pcgrelay.catalogue.waiting import WaitingAdverts
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import EntryHandover
@@ -151,37 +150,11 @@ class CatalogueExchange:
 
     def to_handover(self) -> tuple[EntryHandover, ...]:
         """Return the hand-over records of the entries that neighbours sent."""
-        return tuple(
-            EntryHandover(
-                link=link,
-                entry=known.signed.entry,
-                signature=known.signed.signature,
-                chain=known.signed.chain,
-                path=known.path,
-                lives_until_ms=known.lives_until_ms,
-            )
-            for edge in self.catalogue.edges()
-            for link, known in self.catalogue.ways(edge).items()
-        )
+        return to_handover(self.catalogue)
 
     def restore(self, handovers: Sequence[EntryHandover]) -> None:
         """Restore the entries that the previous process had verified; `reload` judges them by the present trust."""
-        now_s = int(self._clock.wall().timestamp())
-        for each in handovers:
-            signed = SignedEntry(each.entry, each.signature, each.chain)
-            # Skip entries that have expired meanwhile.
-            with suppress(EntryRefused, NameProblem):
-                entry = decode_entry(signed, now_s)
-                edge = NodeId.from_uri(entry.edge)
-                # An older version did not check the names of relays.
-                if not all(map(is_identity, each.path)):
-                    continue
-                lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-                verified = VerifiedEntry(signed, edge, entry.sequence, lives_ms, entry.offers)
-                newest = self.catalogue.newest(edge)
-                if newest is not None and newest.signed == signed:
-                    verified = newest.verified
-                self.catalogue.put(each.link, ReceivedEntry(verified, self._paths.one(each.link, each.path)))
+        restore(self.catalogue, self._paths, handovers, self._clock)
 
     def reload(self) -> None:
         """Judge all entries again, sign again and update all neighbours, after trust or members have changed.
