@@ -71,6 +71,7 @@ class HandshakeParameters:
     class_required: bool = False  # a peer that does not name the class of the session is refused
     may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays; by default any with a name may
     skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # records the peer's clock
+    link_features: tuple[str, ...] | None = None  # those of links that this side lists; None: LINK_FEATURES
     took: Durations = field(default_factory=Durations)  # records how long completed handshakes took
 
 
@@ -225,7 +226,7 @@ class Handshake:
             cap=parameters.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(parameters.skews.feature(), *((SESSION_CLASS,) if parameters.session else LINK_FEATURES)),
+            features=(parameters.skews.feature(), *self._features()),
             nonce=os.urandom(32),
             session=parameters.session,
             marking=parameters.marking,
@@ -365,8 +366,14 @@ class Handshake:
             link_id=link_id,
             chain=chain,
             generation=self._generation,
-            features=frozenset() if parameters.session else frozenset(LINK_FEATURES) & {*theirs.features},
+            features=frozenset() if parameters.session else frozenset(self._features()) & {*theirs.features},
         )
+
+    def _features(self) -> tuple[str, ...]:
+        if self._parameters.session:
+            return (SESSION_CLASS,)
+        listed = self._parameters.link_features
+        return LINK_FEATURES if listed is None else listed
 
     def _chain_read(self) -> tuple[x509.Certificate, ...]:
         """Parse the chain, so that it can be judged again later."""

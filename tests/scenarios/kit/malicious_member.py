@@ -19,7 +19,14 @@ from pcgrelay.catalogue.entries import STATE_READY, Offer, sign_entry
 from pcgrelay.config import IdentitySettings
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult
+from pcgrelay.identity.handshake import (
+    CHAIN_HASH,
+    INTEREST,
+    LINK_FEATURES,
+    Handshake,
+    HandshakeParameters,
+    HandshakeResult,
+)
 from pcgrelay.identity.tls import HandshakeRefused, leaf_der, make_context
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
@@ -37,6 +44,8 @@ WAIT_S = 10.0
 DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read
 EVIL = "evil.police.example"
 HUB_ROLE = Role.RELAY
+# As a version that is told of all edges, each time with the whole chain.
+OLDER = tuple(each for each in LINK_FEATURES if each not in (INTEREST, CHAIN_HASH))
 M = TypeVar("M")
 
 _labels = itertools.count(0x4000_0001)
@@ -86,6 +95,7 @@ class Member:
             "lanes": 1,
             "flows": 1,
             "cap": 1 << 20,
+            "link_features": OLDER,
             **changes,
         }
         return HandshakeParameters(**values)  # type: ignore[arg-type]
