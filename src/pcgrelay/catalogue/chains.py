@@ -1,9 +1,9 @@
 """Certificate chains that are named by their digest in an ADVERT (docs/protocol.md, 9.4; feature `chain-hash`).
 
-An entry is signed again every quarter of an hour, and two thirds of its bytes are a chain that the neighbour has. So
-who tells of an edge again names the chain of what it told of that edge last, on the same link. Both ends have what that
-needs already: the one remembers what it told, the other holds the entry. A receiver that does not, for it refused the
-entry or let it expire, asks for the whole.
+An entry is signed again every quarter of an hour, and more than half of its bytes are a chain that the neighbour has.
+So who tells of an edge again names the chain of what it told of that edge last, on the same link. Both ends have what
+that needs already: the one remembers what it told, the other holds the entry. A receiver that does not, for it refused
+the entry or let it expire, asks for the whole.
 """
 
 from __future__ import annotations
