@@ -5,7 +5,9 @@ machines. New connections come at a steady pace. Each connect() of the edge is t
 the wall, and by the thread's processor time, which other programs of the machine do not disturb. Beside it the same
 node, of which the settings are hidden, so that the system chooses.
 
-Exit code 1: a connection failed with ports in turn, or a connect() took more than 100 us of processor time.
+Exit code 1: with ports in turn a connection failed, fewer came about than were to, or more than one in a hundred
+connect() took over 100 us of processor time. On a machine that is shared, the work of others and of the host is in
+these figures too.
 """
 
 from __future__ import annotations
@@ -35,8 +37,6 @@ NEAR, FAR, DEVICE = "10.88.0.1", "10.88.0.2", "ports"
 MOST_US = 100.0
 # So many begin at once, and are open at a time.
 OPEN_MOST = 64
-# Beyond it a call is one that the machine has interrupted: so many in 100,000 are let pass, by processor time.
-OUTLIERS = 2e-5
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ def judged(rows: Sequence[dict[str, Any]]) -> int:
     """1 if ports in turn are not what they are to be."""
     ours = next(row for row in rows if row["peer"] == InTurn.name)
     is_short = ours["connects"] < 0.9 * ours["each_second"] * ours["seconds"]
-    is_slow = ours["cpu_us"]["above"] > max(1, OUTLIERS * ours["connects"])
+    is_slow = ours["cpu_us"]["p99"] > MOST_US
     for is_so, words in (
         (is_short, "fewer connections than there were to be"),
-        (is_slow, f"a connect() takes more than {MOST_US:.0f} us of the processor"),
+        (is_slow, f"one connect() in a hundred takes more than {MOST_US:.0f} us of the processor"),
         (ours["no_local_port"], "connections failed for want of a port"),
     ):
         if is_so:

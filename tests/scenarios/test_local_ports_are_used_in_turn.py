@@ -15,11 +15,14 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.scenarios.kit.network_namespace import own_network
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Stage
 from tests.scenarios.kit.real_programs import run
+from tests.scenarios.kit.two_edges import reload
 from tests.support.applications import Across, client, echo, is_turned_away, read_all, reset, transfer
 from tests.support.cores import carried_out
 from tests.support.dialled_targets import serve
 from tests.support.handover import hand_over
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
@@ -287,3 +290,28 @@ def test_a_port_that_may_not_be_chosen_is_left_to_the_system() -> None:
         for _ in range(20):
             assert transfer(address, b"hello") == b"hello"
         assert {port // 1_000 for _, port in target.seen} == {50}
+
+
+def test_a_node_takes_what_the_system_allows_and_a_reload_looks_again(tmp_path: Path) -> None:
+    settings = Path("/proc/sys/net/ipv4")
+    door, port = (HOST, free_port()), free_port()
+    with own_network(), callers() as target, Stage(tmp_path) as stage:
+        (settings / "ip_local_port_range").write_text("40000 40063\n")
+        (settings / "ip_local_reserved_ports").write_text("40000-40031\n")
+        export = {"service": "echo", "target": f"{HOST}:{target.address[1]}", "allow": [MET]}
+        kent = stage.node(KENT, "kent-1", listens=[f"{HOST}:{port}"], exports=[export])
+        link = {"peer": f"kent-1.{KENT}", "address": f"{HOST}:{port}"}
+        imports = [{"service": f"echo@{KENT}", "listen": f"{door[0]}:{door[1]}"}]
+        stage.node(MET, "met-1", links=[link], imports=imports)
+        stage.start()
+        stage.await_well()
+        for _ in range(10):
+            assert transfer(door, b"hello") == b"hello"
+        # The system would have given even ones.
+        assert {port for _, port in target.seen} <= set(range(40_033, 40_064, 2))
+        (settings / "ip_local_reserved_ports").write_text("40032-40063\n")
+        assert reload(kent).ok
+        target.seen.clear()
+        for _ in range(10):
+            assert transfer(door, b"hello") == b"hello"
+        assert {port for _, port in target.seen} <= set(range(40_001, 40_032, 2))

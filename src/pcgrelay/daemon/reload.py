@@ -110,6 +110,7 @@ class Reloader:
         node = self._node
         fresh, changes = await self._read_changes(change)
         if not changes:
+            node.role.read_system()
             await node.bundles.reloaded(fresh.brought)
             if fresh.decision is not None:
                 # White space, or what the digest has and no table shows: the next start is to find these very files.

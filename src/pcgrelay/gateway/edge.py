@@ -189,6 +189,9 @@ class EdgeRole:
     def unserved(self) -> str:
         return self.tables.publisher.reason or self.services.unserved()
 
+    def read_system(self) -> None:
+        self.services.choose_local_ports(self._node.local.config)
+
     def trust_changed(self) -> None:
         local = self._node.local
         self.sessions.judge(lambda session: local.standing_refusal(session.chain, session.suite, session.group))

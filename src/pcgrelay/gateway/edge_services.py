@@ -133,8 +133,12 @@ class EdgeServices:
             if sockets is not None:
                 self._listen(imported, sockets, prepared)
         self._keep_sockets()
-        self._plane.local_ports(local_ports(listening_ports(config)))
+        self.choose_local_ports(config)
         apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs})
+
+    def choose_local_ports(self, config: Config) -> None:
+        """Let the workers choose among the local ports that the system allows now."""
+        self._plane.local_ports(local_ports(listening_ports(config)))
 
     def _apply_exports(self, settings: Sequence[ExportSettings], targets: Mapping[ServiceName, Target]) -> None:
         known = {exported.settings.service: exported for exported in self.exports}

@@ -70,6 +70,8 @@ class RelayRole:
     def unserved(self) -> str:
         return ""
 
+    def read_system(self) -> None: ...
+
     def trust_changed(self) -> None:
         self.paths.judge()
 

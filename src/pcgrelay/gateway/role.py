@@ -123,6 +123,9 @@ class NodeRole(Protocol):
     def unserved(self) -> str:
         """Return the reason for which the core does not serve what the configuration says; empty if it does."""
 
+    def read_system(self) -> None:
+        """Take up the settings of the system that hold besides the configuration, at a reload that changes nothing."""
+
     def trust_changed(self) -> None:
         """End what policy or trust no longer allow, after they have changed."""
 
