@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
 import threading
@@ -19,9 +20,10 @@ from tests.scenarios.kit.nodes import HOST, KENT, MET, Stage
 from tests.scenarios.kit.real_programs import run
 from tests.scenarios.kit.two_edges import reload
 from tests.support.applications import Across, client, echo, is_turned_away, read_all, reset, transfer
-from tests.support.cores import carried_out
+from tests.support.cores import carried_out, frozen_record
 from tests.support.dialled_targets import serve
 from tests.support.handover import hand_over
+from tests.support.handover_records import HEAD, WORKER, item, items
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -30,6 +32,7 @@ Address = tuple[str, int]
 # As long as a port stays unused after it was closed, and how long a target without a port is left alone.
 AGAIN_S, PAUSE_S = 1.05, 0.1
 LIBC = ctypes.CDLL(None, use_errno=True)
+PORT_TAGS = (18, 19)  # of a worker's container in the record of a hand-over
 CAPABILITY_VERSION, CAP_NET_BIND_SERVICE = 0x2008_0522, 10
 SOURCES = {"IPv4": ["192.0.2.7", "192.0.2.8"], "IPv6": ["2001:db8::7", "2001:db8::8"]}
 TARGETS = {"IPv4": "192.0.2.1", "IPv6": "2001:db8::1"}
@@ -263,6 +266,39 @@ def test_ports_in_use_and_those_just_closed_go_along_in_a_hand_over(across: Acro
         for _ in range(3):
             stack.enter_context(until(lambda: try_open(address)))
         assert time.monotonic() - ended >= AGAIN_S
+
+
+def without_ports(record: bytes) -> bytearray:
+    """The record as a version wrote it that knew nothing of ports."""
+    kept = b"".join(
+        item(tag, b"".join(item(*each) for _, *each in items(value) if each[0] not in PORT_TAGS))
+        if tag == WORKER
+        else item(tag, value)
+        for _, tag, value in items(record[HEAD:])
+    )
+    return bytearray(record[:HEAD] + kept)
+
+
+def test_after_a_version_that_told_nothing_the_system_chooses_for_a_moment(across: Across) -> None:
+    with callers() as target:
+        address = serve(across, target.address)
+        old = across.far.core
+        record, fds = frozen_record(across.far)
+        across.far.core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+        began = time.monotonic()
+        assert across.far.core.handover_read(without_ports(bytes(record)), fds) == []
+        for fd in old.handover_write(record):
+            os.close(fd)
+        old.abandon()
+        publish(across, target.address, [])
+        across.far.core.start()
+        allow(across, 40_001)
+        chosen = []
+        while not chosen or chosen[-1] != 40_001:
+            until(lambda: is_served(address))
+            chosen.append(target.seen[-1][1])
+        # Of what that one had closed nobody knows; after two seconds all of it is long over.
+        assert time.monotonic() - began >= 2 * AGAIN_S
 
 
 @contextlib.contextmanager
