@@ -17,6 +17,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import (
     FILETYPE_ASN1,
     X509,
+    Error,
     X509Store,
     X509StoreContext,
     X509StoreContextError,
@@ -148,11 +149,13 @@ def set_verify_time(store: X509Store, moment: datetime | None) -> None:
 
 def chain_refusal(store: X509Store, chain: Sequence[x509.Certificate]) -> Refusal | None:
     """Return the reason for which the store does not trust a chain (leaf first) now, or None."""
-    leaf, *others = (X509.from_cryptography(certificate) for certificate in chain)
     try:
+        leaf, *others = (X509.from_cryptography(certificate) for certificate in chain)
         X509StoreContext(store, leaf, others).verify_certificate()
     except X509StoreContextError as error:
         return refusal_of(error.errors[0])
+    except Error:
+        return Refusal.MALFORMED  # one library has read it, and the other does not
     return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from ssl import DER_cert_to_PEM_cert
 
+import msgspec
 import pytest
 from cryptography import x509
 from OpenSSL import SSL
@@ -14,8 +15,11 @@ from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.pyopenssl import set_groups
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, chain_refusal, leaf_der, make_context, make_store
 from pcgrelay.model import Role
+from pcgrelay.realm.bundle import Envelope
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 from tests.support.pki import REALM, RealmPki, chain_in_ber
+
+REGRESSIONS = Path(__file__).resolve().parents[2] / "fuzz" / "regressions"
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +124,15 @@ def test_a_chain_that_only_openssl_can_read_is_refused(tmp_path: Path, pair: tup
     assert refused.reason == "malformed"
     assert "above the peer's" in str(refused)
     assert server.tls.peer_chain()[0] == chain[0]
+
+
+def test_a_chain_that_openssl_alone_cannot_read_is_refused(pair: tuple[Credentials, Credentials]) -> None:
+    """Whoever signs what outlasts a connection may show such a thing; found by fuzzing of bundles."""
+    data = (REGRESSIONS / "bundle" / "certificate_that_openssl_alone_refuses").read_bytes()
+    found = x509.load_der_x509_certificate(unsigned_chain(data)[0])
+    assert chain_refusal(make_store(pair[0]), [found]) == "malformed"
+    assert chain_refusal(make_store(pair[0]), [*pair[0].chain, found]) == "malformed"
+
+
+def unsigned_chain(bundle: bytes) -> tuple[bytes, ...]:
+    return msgspec.msgpack.decode(bundle, type=Envelope).chain
