@@ -40,7 +40,7 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
 	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
 	a_lane_that_breaks_* a_far_edge_that_breaks_* a_relay_that_lies_* a_peer_that_must_not_* \
-	a_revocation_at_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
+	a_revocation_at_* a_realm_bundle_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
 	a_gigabyte_* a_renewal_that_is_refused_* edges_share_* edges_find_* an_edge_hears_* streams_find_* a_node_lives_* explain_* a_realm_comes_up_* \
 	a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* a_node_says_* a_reset_at_* a_service_without_* \
 	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.reference import (
     vectors_audit,
+    vectors_bundles,
     vectors_candidates,
     vectors_frames,
     vectors_interest,
@@ -33,6 +34,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "resumption": vectors_sequences.resumption,
     "candidates": vectors_candidates.candidates,
     "objects": vectors_objects.objects,
+    "bundles": vectors_bundles.bundles,
     "twins": vectors_twins.twins,
     "interest": vectors_interest.interest,
     "witness": vectors_witness.witness,

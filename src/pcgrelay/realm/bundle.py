@@ -273,7 +273,9 @@ def _signer(
         store = make_store(credentials)
         set_verify_time(store, now)
         word = chain_refusal(store, chain) or (Refusal.REVOKED if is_revoked(credentials.received, chain) else None)
-    except UNREADABLE:
+    except BundleRefused:
+        raise
+    except Exception:  # whatever either library makes of certificates that somebody else wrote
         raise _malformed() from None
     if word:
         why = word.replace("_", " ")

@@ -42,6 +42,7 @@ TERMS = RealmTerms(
     clearances=(("hub.example", Marking.OFFICIAL_SENSITIVE), ("kent.police.example", Marking.SECRET)),
 )
 DAY = timedelta(days=1)
+REGRESSIONS = Path(__file__).resolve().parents[2] / "fuzz" / "regressions" / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -278,3 +279,9 @@ def test_a_key_that_cannot_sign_makes_no_bundle(signer: Signer) -> None:
     key = dsa.generate_private_key(2048)
     with pytest.raises(PcgrelayError):
         make_bundle(REALM, 1, span_of(), TERMS, key=key, chain=signer.chain)
+
+
+def test_a_certificate_that_openssl_alone_refuses_is_refused_and_raises_nothing_else(pki: RealmPki) -> None:
+    """One library reads it, and the other raises an error of its own kind. Found by fuzzing."""
+    data = (REGRESSIONS / "certificate_that_openssl_alone_refuses").read_bytes()
+    assert refused(data, pki) == "bundle_untrusted"
