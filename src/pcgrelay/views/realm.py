@@ -14,6 +14,7 @@ from pcgrelay.admin.realm_answers import EDGES_EACH, RealmAnswer, RealmEdge, Rea
 from pcgrelay.catalogue.entries import STATE_DRAIN, Catalogue, ReceivedEntry, entry_relays
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
+from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import NodeId, Role
 from pcgrelay.views.markings import node_marking
@@ -44,12 +45,21 @@ def realm_answer(node: Node, organisation: str = "", offset: int = 0) -> RealmAn
         role=node.config.node.role.title,
         version=__version__,
         marking=node_marking(node),
+        interest=_asks_for_a_part(node),
         organisation=organisation,
         relays=_relays(node, known),
         edges=tuple(known[offset : offset + EDGES_EACH]),
         offset=offset,
         edges_total=len(known),
         services_total=sum(each.services for each in known),
+    )
+
+
+def _asks_for_a_part(node: Node) -> bool:
+    """Whether relays tell this edge only what it needs (docs/protocol.md, 9.13)."""
+    links = node.link_table.links.values()
+    return isinstance(node.role, EdgeRole) and any(
+        link.peer_role is Role.RELAY and INTEREST in link.features for link in links
     )
 
 

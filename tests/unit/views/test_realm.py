@@ -45,8 +45,12 @@ async def test_each_node_knows_which_edge_hangs_where(nodes: Nodes) -> None:
     for running in (*(relay for relay, _ in made), met):
         # The third relay has no link to the first, and hears of Kent by the second alone.
         await until(lambda running=running: knows(running, f"kent-1.{KENT}", R1, R2))
-    await until(lambda: knows(kent, f"met-1.{MET}", R3))
+    await until(lambda: knows(made[2][0], f"met-1.{MET}", R3))
+    # An edge knows the edges that it imports from and itself, and says so.
+    assert realm_answer(met.node).interest
+    assert list(edges_of(kent)) == [f"kent-1.{KENT}"]
     answer = realm_answer(made[2][0].node)
+    assert not answer.interest
     assert (answer.node, answer.role, answer.edges_total, answer.services_total) == (R3, "relay", 2, 1)
     found = {each.relay: (each.link, each.edges, each.services) for each in answer.relays}
     assert found == {R1: ("", 1, 1), R2: ("up", 1, 1), R3: ("here", 1, 0)}
