@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from pcgrelay.admin.bundles import BundleStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.core_help import CORE_HELP
+from pcgrelay.admin.discovery import DiscoveryStatus
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import (
     ApprovalsStatus,
@@ -71,6 +72,7 @@ def all_metrics_text() -> str:
     told = replace(
         HEALTHY,
         links=(*HEALTHY.links, replace(HEALTHY.links[0], address="192.0.2.1:7000", nth=2)),
+        discoveries=(DiscoveryStatus(discover="x", bearer="psn", wanted=2, up=2, relays=3, answered=True),),
         services=(imported, exported),
         cutovers=(CutoverLine(service=SERVICE, phase="soaking"),),
         state=StateStatus(folder=True),
