@@ -130,6 +130,7 @@ def test_a_lost_relay_is_replaced_and_an_upgrade_keeps_the_links(tmp_path: Path,
 
 
 @pytest.mark.tier_all
+@pytest.mark.timeout(600)
 def test_edges_follow_records_that_change_and_only_two_answers_withdraw(tmp_path: Path) -> None:
     with scene(tmp_path) as realm:
         realm.leads_to(1, 2)
