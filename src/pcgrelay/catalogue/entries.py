@@ -201,16 +201,15 @@ def open_entry(signed: SignedEntry, now_s: int) -> Entry:
     return entry
 
 
-def entry_relays(signed: SignedEntry) -> tuple[NodeId, ...]:
-    """Return the relays that an entry names, which was verified before; what is no identity is left out.
+def entry_relays(signed: SignedEntry) -> tuple[str, ...]:
+    """Return the relays that an entry names, which was verified before. They may not have the form of an identity.
 
     They are read when somebody asks: a catalogue keeps no room for them.
     """
     try:
-        named = _relays_decoder.decode(_decoder.decode(signed.entry).relays)
+        return _relays_decoder.decode(_decoder.decode(signed.entry).relays)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
-    return tuple(NodeId.from_uri(uri) for uri in named if _is_identity(uri))
 
 
 def check_names(entry: Entry) -> None:

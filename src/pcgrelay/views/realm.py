@@ -6,17 +6,18 @@ here, and neither is a relay without edges that no link of this node leads to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pcgrelay import __version__
 from pcgrelay.admin.realm_answers import EDGES_EACH, RealmAnswer, RealmEdge, RealmRelay
-from pcgrelay.catalogue.entries import STATE_DRAIN, Catalogue, ReceivedEntry, entry_relays
+from pcgrelay.catalogue.entries import STATE_DRAIN, ReceivedEntry, entry_relays
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.model import NodeId, Role
+from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.views.markings import node_marking
 
 HERE = "here"  # in place of a link: this node itself
@@ -35,8 +36,12 @@ def realm_answer(node: Node, organisation: str = "", offset: int = 0) -> RealmAn
 
     offset: how many edges are left out, by their names.
     """
-    catalogue, me = node.exchange.catalogue, node.config.node.id
-    known = [_edge(catalogue, edge) for edge in catalogue.edges() if organisation in ("", edge.organisation)]
+    catalogue, me, reading = node.exchange.catalogue, node.config.node.id, _Reading()
+    known = [
+        reading.edge(edge, catalogue.ways(edge))
+        for edge in catalogue.edges()
+        if organisation in ("", edge.organisation)
+    ]
     if isinstance(node.role, EdgeRole) and organisation in ("", me.organisation):
         known.append(_own(node))
     known.sort(key=lambda each: _by_organisation(each.edge))
@@ -47,7 +52,7 @@ def realm_answer(node: Node, organisation: str = "", offset: int = 0) -> RealmAn
         marking=node_marking(node),
         interest=_asks_for_a_part(node),
         organisation=organisation,
-        relays=_relays(node, known),
+        relays=_relays(node, known, reading.passed()),
         edges=tuple(known[offset : offset + EDGES_EACH]),
         offset=offset,
         edges_total=len(known),
@@ -80,27 +85,43 @@ def _own(node: Node) -> RealmEdge:
     )
 
 
-def _edge(catalogue: Catalogue, edge: NodeId) -> RealmEdge:
-    newest = catalogue.newest(edge)
-    assert newest is not None
-    ways = catalogue.ways(edge).values()
-    said = entry_relays(newest.signed)
-    return RealmEdge(
-        edge=edge.dotted,
-        relays=tuple(relay.dotted for relay in said) or _nearest(ways),
-        said=bool(said),
-        services=len(newest.offers),
-        draining=bool(newest.offers) and all(offer.state == STATE_DRAIN for offer in newest.offers),
-        hops=min(len(way.path) for way in ways),
-    )
+class _Reading:
+    """One look through the catalogue. A relay of a large realm has 100,000 ways, and nothing is done twice for them."""
+
+    def __init__(self) -> None:
+        self._paths: set[tuple[str, ...]] = set()
+        self._names: dict[str, str] = {}  # name.organisation by identity; empty: it is none
+
+    def edge(self, edge: NodeId, ways: Mapping[int, ReceivedEntry]) -> RealmEdge:
+        """Return what is known of an edge. ways: its entries by link, of which there is one at least."""
+        verified = {id(way.verified): way.verified for way in ways.values()}
+        newest = max(verified.values(), key=lambda each: each.sequence)
+        paths = {way.path for way in ways.values()}
+        self._paths |= paths
+        said = tuple(filter(None, map(self._name, entry_relays(newest.signed))))
+        nearest = () if said else tuple(sorted({self._name(path[0]) for path in paths if path}))
+        return RealmEdge(
+            edge=edge.dotted,
+            relays=said or nearest,
+            said=bool(said),
+            services=len(newest.offers),
+            draining=bool(newest.offers) and all(offer.state == STATE_DRAIN for offer in newest.offers),
+            hops=min(map(len, paths)),
+        )
+
+    def passed(self) -> set[str]:
+        """Return the relays on the paths that were seen."""
+        return {self._name(uri) for path in self._paths for uri in path}
+
+    def _name(self, uri: str) -> str:
+        if uri not in self._names:
+            self._names[uri] = ""
+            with suppress(NameProblem):
+                self._names[uri] = NodeId.from_uri(uri).dotted
+        return self._names[uri]
 
 
-def _nearest(ways: Iterable[ReceivedEntry]) -> tuple[str, ...]:
-    """The relays that heard of an edge from itself. Each path was checked when it came."""
-    return tuple(sorted({NodeId.from_uri(way.path[0]).dotted for way in ways if way.path}))
-
-
-def _relays(node: Node, edges: Iterable[RealmEdge]) -> tuple[RealmRelay, ...]:
+def _relays(node: Node, edges: Iterable[RealmEdge], passed: set[str]) -> tuple[RealmRelay, ...]:
     sums: dict[str, _Sums] = {}
     for edge in edges:
         for relay in edge.relays:
@@ -108,7 +129,6 @@ def _relays(node: Node, edges: Iterable[RealmEdge]) -> tuple[RealmRelay, ...]:
             each.edges += 1
             each.services += edge.services
     links = _links(node.link_table.links.values())
-    passed = _passed(node.exchange.catalogue)
     own = {node.config.node.id.dotted: HERE} if node.config.node.role is Role.RELAY else {}
     found = sorted({*sums, *links, *passed, *own}, key=_by_organisation)
     return tuple(
@@ -134,9 +154,3 @@ def _links(links: Iterable[Link]) -> dict[str, Link]:
 
 def _state(link: Link) -> str:
     return "draining" if link.draining and link.state is LinkState.UP else _STATES[link.state]
-
-
-def _passed(catalogue: Catalogue) -> set[str]:
-    """The relays on the paths that this node knows."""
-    uris = {uri for edge in catalogue.edges() for way in catalogue.ways(edge).values() for uri in way.path}
-    return {NodeId.from_uri(uri).dotted for uri in uris}

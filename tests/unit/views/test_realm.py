@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import Raw, msgpack
 
 from pcgrelay.admin.realm_answers import EDGES_EACH, RealmEdge
 from pcgrelay.catalogue import exchange
-from pcgrelay.catalogue.entries import STATE_DRAIN, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
+from pcgrelay.catalogue.entries import ENTRY_KIND, STATE_DRAIN, Entry, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
 from pcgrelay.model import NodeId
 from pcgrelay.views.realm import realm_answer
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, dial, entry, export, relays
@@ -104,3 +105,13 @@ async def test_a_link_that_flaps_makes_no_entry(nodes: Nodes, monkeypatch: pytes
     told.tick()
     assert told._own_sequence > before
     assert told._own_relays == ()
+
+
+async def test_what_an_edge_names_that_is_no_relay_is_not_shown(nodes: Nodes) -> None:
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    edge, named = NodeId(REALM, KENT, "kent-1"), ("\x1b[2J", NodeId(REALM, HUB, "relay-9").uri, "spiffe://x")
+    content = Entry(ENTRY_KIND, edge.uri, 1, 1, (), Raw(msgpack.encode(named)))
+    verified = VerifiedEntry(SignedEntry(msgpack.encode(content), b"", ()), edge, 1, 10**12, ())
+    relay.node.exchange.catalogue.put(1, ReceivedEntry(verified, ()))
+    (shown,) = realm_answer(relay.node).edges
+    assert (shown.relays, shown.said, shown.draining) == ((f"relay-9.{HUB}",), True, False)
