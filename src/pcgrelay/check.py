@@ -30,6 +30,8 @@ from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, ident
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.identity.lists import RevocationList, with_received
+from pcgrelay.kernel import read_kernel
+from pcgrelay.kernel_checks import kernel_findings
 from pcgrelay.local_port_checks import local_port_findings
 from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import is_own_address
@@ -38,6 +40,7 @@ from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.realm_checks import realm_findings
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.rule_checks import rule_findings
+from pcgrelay.services.descriptors import MOST
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
 from pcgrelay.unit_checks import hidden_from_unit, unit_makes
@@ -65,7 +68,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
     findings += [*clearance_findings(config), *realm_findings(config, now)]
     if not is_start:
         # At a start they were judged already: a list of signers that was edited keeps no node from serving.
-        findings += [*hidden_from_unit(config), *approval_findings(config, now)]
+        findings += [*hidden_from_unit(config), *approval_findings(config, now), *_kernel(config)]
     findings.append(_admin(config, running, is_start))
     return [
         *findings,
@@ -380,10 +383,19 @@ def _libraries() -> Iterator[Finding]:
     yield good("libraries", f"Frames are sealed by {data_plane_library()}; sessions are made by {session_library()}.")
 
 
-def _descriptors() -> Iterator[Finding]:
-    """The limit of open files: a node raises the soft one to the hard one at its start."""
+def _hard_limit() -> int:
+    """How many files a node may have open: it raises the soft limit to the hard one at its start."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_LEAST:
+    return MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+
+
+def _kernel(config: Config) -> Iterator[Finding]:
+    yield from kernel_findings(config, read_kernel(), _hard_limit())
+
+
+def _descriptors() -> Iterator[Finding]:
+    hard = _hard_limit()
+    if hard < DESCRIPTORS_LEAST:
         sentence = f"A process of this user may have {hard} open files, which is enough for about {hard // 2} streams."
         yield doubtful("descriptors", sentence, "Raise LimitNOFILE= of the unit, or ulimit -Hn.")
 

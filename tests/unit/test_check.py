@@ -15,10 +15,19 @@ from pcgrelay.check import check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.finding import ERROR, OK, WARNING, Finding
+from pcgrelay.kernel import read_kernel
+from tests.support.kernel_settings import faked
 from tests.support.pki import Files, RealmPki, write_config
 from tests.support.ports import free_port
 
 KENT = "kent.police.example"
+
+
+@pytest.fixture(autouse=True)
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines of tests differ in what they are set to."""
+    made = read_kernel(faked(tmp_path / "sys"))
+    monkeypatch.setattr("pcgrelay.check.read_kernel", lambda: made)
 
 
 @pytest.fixture

@@ -24,8 +24,10 @@ from pcgrelay.doctor import examination, machine, neighbours
 from pcgrelay.doctor.examination import examine
 from pcgrelay.doctor.machine import examine_machine
 from pcgrelay.finding import OK, Finding
+from pcgrelay.kernel import read_kernel
 from pcgrelay.net.resolver import NameAbsentError
 from pcgrelay.services import targets
+from tests.support.kernel_settings import faked
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, dial
 from tests.support.ports import free_port
 from tests.support.probed_targets import says_nothing, serving
@@ -69,7 +71,10 @@ class Patient:
 @pytest.fixture
 async def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Patient]:
     nodes = Nodes(tmp_path)
-    monkeypatch.setattr(machine, "clock_is_synchronised", lambda: True)  # machines of tests differ in this
+    kernel = read_kernel(faked(tmp_path / "sys"))
+    # Machines of tests differ in these.
+    monkeypatch.setattr(machine, "clock_is_synchronised", lambda: True)
+    monkeypatch.setattr("pcgrelay.check.read_kernel", lambda: kernel)
     async with AsyncExitStack() as stack:
         yield Patient(nodes, monkeypatch, stack)
         await nodes.stop()
@@ -123,7 +128,7 @@ async def list_out_of_date(patient: Patient) -> None:
 
 
 async def port_in_use(patient: Patient) -> None:
-    server = patient.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    server = patient.stack.enter_context(socket.create_server(("127.0.0.1", free_port())))
     patient.tables["listens"] = [f"127.0.0.1:{server.getsockname()[1]}"]
 
 
@@ -133,6 +138,12 @@ async def no_folder_of_admin(patient: Patient) -> None:
 
 async def no_folder_of_state(patient: Patient) -> None:
     patient.tables["node_table"] = {"state": "gone"}
+
+
+async def few_local_ports(patient: Patient) -> None:
+    kernel = read_kernel(faked(patient.nodes.folder / "sys", ip_local_port_range="50000 50999"))
+    patient.monkeypatch.setattr("pcgrelay.check.read_kernel", lambda: kernel)
+    patient.tables["exports"] = [{"service": "custody", "target": "127.0.0.1:1", "allow": [MET], "probe": "none"}]
 
 
 async def few_descriptors(patient: Patient) -> None:
@@ -277,6 +288,7 @@ FAULTS: list[tuple[Plant, str, str]] = [
     (no_folder_of_admin, "node.admin", "does not exist"),
     (no_folder_of_state, "node.state", "gone"),
     (few_descriptors, "descriptors", "256 open files"),
+    (few_local_ports, "kernel", "1,000 local ports"),
     (full_disk, "node.state", "has only 40 KiB left"),
     (file_for_all, "configuration", "Everybody on this machine may write"),
     (trust_for_all, "identity.trust", "Everybody on this machine may write"),
