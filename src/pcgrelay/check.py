@@ -34,13 +34,13 @@ from pcgrelay.kernel import read_kernel
 from pcgrelay.kernel_checks import kernel_findings
 from pcgrelay.local_port_checks import local_port_findings
 from pcgrelay.model import ServiceName
+from pcgrelay.net.descriptors import MOST
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.net.unix_sockets import is_open_to_strangers, taken
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.realm_checks import realm_findings
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.rule_checks import rule_findings
-from pcgrelay.services.descriptors import MOST
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
 from pcgrelay.unit_checks import hidden_from_unit, unit_makes

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pcgrelay.config import Address, Config
 from pcgrelay.finding import Finding, doubtful, good
 from pcgrelay.kernel import Kernel
+from pcgrelay.net.descriptors import descriptors_of_streams
 from pcgrelay.net.sockets import BACKLOG
-from pcgrelay.services.descriptors import descriptors_of_streams
 
 WHERE = "kernel"
 PORTS_LEAST = 10_000

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import CoreRealm, Node, listen
+from tests.support.cores import CoreRealm, Node, carried_out, listen
 from tests.support.echo_exchange import echo_server
 from tests.support.waiting import until
 
@@ -173,6 +173,41 @@ def test_streams_of_each_organisation_are_counted_and_bounded(realm: CoreRealm, 
         for sock in held:
             sock.close()
         until(lambda: not far.core.export_streams())
+
+
+def test_an_organisation_is_bounded_over_all_exports(realm: CoreRealm, workers: int) -> None:
+    """What it has of one export counts for another; another organisation is not concerned."""
+    near, other, far = (realm.edge(workers=workers) for _ in range(3))
+    theirs = {
+        who: realm.session(who, far, [], realm.link(who, far, lanes=workers), flows=workers, organisation=number)
+        for who, number in ((near, 7), (other, 8))
+    }
+    names = list(enumerate((b"a", b"b")))
+    with echo_server() as target:
+        exports = [(number, name, 1, 0, native.EXPORT_READY, 2_000, [target]) for number, name in names]
+        far.core.publish(exports=exports, imports=[], grants=[(session, [0, 1]) for session in theirs.values()])
+        carried_out(far)
+        for who, session in theirs.items():
+            imports = [(number, name, 1, 0, native.IMPORT_LIVE, [(session, 2, 100)]) for number, name in names]
+            who.core.publish(exports=[], imports=imports, grants=[])
+        doors = {(who, name): listen(who, number) for who in theirs for number, name in names}
+        far.core.bounds(imports=[], exports=[], organisation=(4, 0))
+        held = [sock for sock in (ask(doors[near, name]) for name in (b"a", b"b") * 5) if sock is not None]
+        assert 4 <= len(held) <= 4 + workers
+        assert far.core.counters()["stream_end_organisation_limit_total"] == 10 - len(held)
+        assert all(is_answered(doors[other, name]) for name in (b"a", b"b"))
+        for sock in held:
+            sock.close()
+        until(lambda: far.core.streams() == 0)
+        assert is_answered(doors[near, b"a"])
+        # So many in a second, of all exports.
+        far.core.bounds(imports=[], exports=[], organisation=(0, 2))
+        answered = [is_answered(doors[near, name]) for name in (b"a", b"b") * 6]
+        assert answered.count(True) < 12
+        assert far.core.counters()["stream_end_rate_limit_total"] > 0
+        # No limit holds no more.
+        far.core.bounds(imports=[], exports=[])
+        assert all(is_answered(doors[near, name]) for name in (b"a", b"b") * 3)
 
 
 def test_a_stream_that_is_idle_or_old_ends(realm: CoreRealm, workers: int) -> None:

@@ -34,12 +34,18 @@ class Outlets:
         self.local_ports_set = (allowed, first_half)
 
     def bounds(
-        self, *, imports: Sequence[tuple[int, ...]], exports: Sequence[tuple[int, ...]], descriptors: int = 0
+        self,
+        *,
+        imports: Sequence[tuple[int, ...]],
+        exports: Sequence[tuple[int, ...]],
+        descriptors: int = 0,
+        organisation: tuple[int, int] = (0, 0),
     ) -> None:
         self.bounds_set = {
             "imports": {number: figures for number, *figures in imports},
             "exports": {number: figures for number, *figures in exports},
             "descriptors": descriptors,
+            "organisation": organisation,
         }
 
     def export_streams(self) -> list[tuple[int, int, int, int, int]]:

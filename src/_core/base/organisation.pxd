@@ -37,6 +37,8 @@ cdef struct Organisation:
     Share* shares               # owned: of each export below STATS_SERVICES
     Holding* holdings           # owned: one for each worker
     uint64_t number             # the control plane's
+    int streams                 # of all exports, open now on all workers
+    uint64_t rate_us            # the budget of new ones (bucket.pxd)
     uint64_t refused_us         # the state of each budget (bucket.pxd)
     uint64_t beyond_us
     uint64_t unanswered_us[OPENS_PLACES]
@@ -72,6 +74,8 @@ cdef inline void organisation_count(Organisation* self, int export, uint32_t mar
                                     int n) noexcept nogil:
     cdef Share* share = organisation_share(self, export)
     cdef uint32_t place = (marking - 1) * ORGANISATION_PRIORITIES + priority
+    if self != NULL and export >= 0:
+        atomic_add(&self.streams, n)
     if share != NULL:
         atomic_add(&share.streams, n)
         if place < ORGANISATION_CLASSES:

@@ -114,6 +114,7 @@ cdef struct Bounds:
     uint32_t descriptors        # those from this number on are reserved for the control plane; 0: none
     uint32_t timed              # how many services have idle_s or lasts_s,
     uint32_t times              # and how often one of these was changed
+    ServiceBounds of_peer       # of one organisation over all exports: streams and each_second alone
     ServiceBounds of_import[STATS_SERVICES]
     ServiceBounds of_export[STATS_SERVICES]
     uint64_t import_rate_us[STATS_SERVICES]  # budgets of new streams (bucket.pxd)

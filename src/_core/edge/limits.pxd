@@ -1,6 +1,7 @@
 # Limits of a service's streams, as its configuration sets them: how many, how many of one organisation, how many new
-# ones in a second, how long without a byte, how long at all. Counts are over all workers, and may be exceeded by one
-# for each worker. Idle and life time have a timer of their own, so that nothing that moves bytes looks at them.
+# ones in a second, how long without a byte, how long at all; and of one organisation, what it has of all exports
+# together. Counts are over all workers, and may be exceeded by one for each worker. Idle and life time have a timer of
+# their own, so that nothing that moves bytes looks at them.
 from libc.stdint cimport uint32_t
 
 from pcgrelay._core.base.atomics cimport counter32_get

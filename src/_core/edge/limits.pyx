@@ -58,12 +58,26 @@ cdef Cause import_limit(Shard* shard, uint32_t number, bint fresh) noexcept nogi
     return CAUSE_DONE
 
 
+# What one organisation has of all exports together.
+cdef Cause limits_of_peer(Shard* shard, Organisation* peer) noexcept nogil:
+    cdef const ServiceBounds* most = &shard.bounds.of_peer
+    cdef uint32_t streams = counter32_get(&most.streams)
+    if streams != 0 and <uint32_t>atomic_add(&peer.streams, 0) > streams:
+        return CAUSE_ORGANISATION_LIMIT
+    if not spend(&peer.rate_us, shard.now_us, counter32_get(&most.each_second)):
+        return CAUSE_RATE_LIMIT
+    return CAUSE_DONE
+
+
 cdef Cause limits_of_export(Shard* shard, Organisation* peer, uint32_t number) noexcept nogil:
     cdef const ServiceBounds* most = bounds_of(shard, <int>number, False)
     cdef Share* share = organisation_share(peer, <int>number)
     cdef uint32_t of_each
-    if most == NULL:
-        return CAUSE_DONE
+    cdef Cause cause = CAUSE_DONE
+    if shard.bounds != NULL and peer != NULL:
+        cause = limits_of_peer(shard, peer)
+    if most == NULL or cause != CAUSE_DONE:
+        return cause
     if share != NULL:
         # First what this organisation alone has used up.
         of_each = counter32_get(&most.of_each)

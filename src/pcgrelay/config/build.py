@@ -185,6 +185,8 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         renewal_age_s=table.renewal_age_s,
         path_wait_ms=table.path_wait_ms,
         half_closed_s=table.half_closed_s,
+        organisation_streams=table.max_streams_per_organisation,
+        organisation_new_per_second=table.new_streams_per_second,
         probe_interval_ms=table.probe_interval_ms,
     )
 

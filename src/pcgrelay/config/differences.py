@@ -36,6 +36,8 @@ _WRITTEN = {
     "new_per_second": "new_streams_per_second",
     "idle_s": "idle_timeout_s",
     "duration_s": "max_duration_s",
+    "organisation_streams": "max_streams_per_organisation",
+    "organisation_new_per_second": "new_streams_per_second",
 }
 
 

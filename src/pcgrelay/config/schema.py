@@ -91,6 +91,8 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     renewal_age_s: Annotated[int, Meta(ge=2, le=86_400)] = 86_400
     path_wait_ms: Milliseconds = 30_000
     half_closed_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
+    max_streams_per_organisation: Streams = 0
+    new_streams_per_second: Streams = 0
     probe_interval_ms: Annotated[int, Meta(ge=75, le=5_000)] = 500
 
 
@@ -339,6 +341,8 @@ EXAMPLES = {
     "policy.renewal_age_s": "renewal_age_s = 86400",
     "policy.path_wait_ms": "path_wait_ms = 30000",
     "policy.half_closed_s": "half_closed_s = 3600",
+    "policy.max_streams_per_organisation": "max_streams_per_organisation = 500",
+    "policy.new_streams_per_second": "new_streams_per_second = 100",
     "policy.probe_interval_ms": "probe_interval_ms = 500",
     "policy.paper": f"paper = {{ {', '.join(PAPER.values())} }}",
     "bearer.name": 'name = "cjx"',

@@ -94,6 +94,8 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     renewal_age_s: int  # hard limit: a link or session not renewed for this long ends
     path_wait_ms: int
     half_closed_s: int = 3_600  # a half-closed stream without traffic for this long ends
+    organisation_streams: int = 0  # of one organisation, of all exports together; 0: no limit
+    organisation_new_per_second: int = 0  # the same of new ones
     probe_interval_ms: int = 500  # of lanes; one that is silent for four intervals is dead
     relays: tuple[str, ...] | None = None  # organisations whose nodes may be relays; None: every member
     paper: Paper | None = None  # of members and relays

@@ -32,7 +32,7 @@ from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
-from pcgrelay.services.descriptors import raise_descriptor_limit
+from pcgrelay.net.descriptors import raise_descriptor_limit
 from pcgrelay.state.folder import StateFolder
 
 # The control plane's nice value relative to the workers. Beside a busy worker it gets a sixth of a shared core, which

@@ -359,9 +359,20 @@ class Plane:
         """Apply the settings of this policy. If the core refuses one, all stay as they were (DataPlaneRefused)."""
         self._called(self._core.settings, **_settings(policy))
 
-    def bounds(self, imports: Sequence[ServiceBounds], exports: Sequence[ServiceBounds], descriptors: int) -> None:
-        """Set the limits of services, and the first descriptor that is reserved."""
-        self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
+    def bounds(
+        self,
+        imports: Sequence[ServiceBounds],
+        exports: Sequence[ServiceBounds],
+        descriptors: int,
+        organisation: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Set the limits of services, the first descriptor that is reserved, and the limits of each organisation.
+
+        organisation: streams of all exports together that may be open, and new ones in a second; 0: no limit.
+        """
+        self._called(
+            self._core.bounds, imports=imports, exports=exports, descriptors=descriptors, organisation=organisation
+        )
 
     def local_ports(self, allowed: LocalPorts) -> None:
         """Connect to targets from these local ports."""

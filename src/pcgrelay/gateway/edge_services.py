@@ -134,7 +134,7 @@ class EdgeServices:
                 self._listen(imported, sockets, prepared)
         self._keep_sockets()
         self.choose_local_ports(config)
-        apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs})
+        apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs}, config.policy)
 
     def choose_local_ports(self, config: Config) -> None:
         """Let the workers choose among the local ports that the system allows now."""

@@ -22,7 +22,8 @@ from pcgrelay.gateway.role import NodeParts
 from pcgrelay.handover.node import NodeHandover, StrayHandover
 from pcgrelay.log.events import TablesRefused
 from pcgrelay.model import ServiceName, organisation_number
-from pcgrelay.services.descriptors import descriptors_of_streams, raise_descriptor_limit, streams_most
+from pcgrelay.net.descriptors import descriptors_of_streams, raise_descriptor_limit
+from pcgrelay.services.descriptors import streams_most
 from pcgrelay.services.outlet_meter import OutletMeter
 from pcgrelay.services.services import Exported
 from pcgrelay.services.strays import OTHERS, TARGET, Callers, Key, Stray, StrayNumbers

@@ -191,6 +191,8 @@ POLICY = Table(
         Key("renewal_age_s", _of("renewal_age_s"), judging.rises, 86_400),
         Key("path_wait_ms", _of("path_wait_ms"), judging.neutral, 30_000),
         Key("half_closed_s", _of("half_closed_s"), judging.neutral, 3_600),
+        Key("max_streams_per_organisation", _of("organisation_streams"), judging.limit, 0),
+        Key("new_streams_per_second", _of("organisation_new_per_second"), judging.limit, 0),
         Key("probe_interval_ms", _of("probe_interval_ms"), judging.neutral, 500),
         *_papers("paper."),
     ),

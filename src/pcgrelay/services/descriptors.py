@@ -1,27 +1,23 @@
 """Limits on the descriptors of streams, so that some remain for what has to continue.
 
-The system limits the descriptors of a process. Streams stay below that limit by a reserve for links, lanes, probes and
-the admin socket: whatever applications do, or a service that leads back to itself, the node can still be asked for its
-status. No service takes more than a quarter of the rest unless its configuration says so.
+The system limits the descriptors of a process. Streams stay below that limit by a reserve (`net/descriptors`): whatever
+applications do, or a service that leads back to itself, the node can still be asked for its status. No service takes
+more than a quarter of the rest unless its configuration says so.
 """
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Container, Iterable
 
-from pcgrelay.config.settings import Limits
+from pcgrelay.config.settings import Limits, PolicySettings
 from pcgrelay.dataplane.adapter import Plane, ServiceBounds
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import ServiceName
+from pcgrelay.net.descriptors import descriptors_of_streams, raise_descriptor_limit
 from pcgrelay.services.services import Exported, Imported, Numbers
 
-# Root may have any number; a node has no more than this, because kernel tables grow with it.
-MOST = 1 << 20
-KEPT_LEAST, KEPT_MOST = 256, 4_096
-KEPT_SHARE = 32
 SERVICE_SHARE = 4
 # The causes of a refusal because a service has reached a limit: of its streams, of those of one organisation, of new
 # ones in a second.
@@ -29,14 +25,22 @@ FULL = ("limit", "organisation-limit", "rate-limit")
 
 
 def apply_bounds(
-    plane: Plane, imports: Iterable[Imported], exports: Iterable[Exported], direct: Container[ServiceName]
+    plane: Plane,
+    imports: Iterable[Imported],
+    exports: Iterable[Exported],
+    direct: Container[ServiceName],
+    policy: PolicySettings,
 ) -> None:
-    """Set the core's limits on streams, in total and for each service; `direct` are those with direct outlets."""
+    """Set the core's limits on streams: of all, of each service, of each organisation.
+
+    direct: services with direct outlets.
+    """
     most = descriptors_of_streams(raise_descriptor_limit())
     plane.bounds(
         [_bounds(each.number, each.settings.limits, most, direct=each.settings.service in direct) for each in imports],
         [_bounds(each.number, each.settings.limits, most) for each in exports],
         most,
+        (policy.organisation_streams, policy.organisation_new_per_second),
     )
 
 
@@ -65,22 +69,6 @@ def emit_service_full(
                 suppressed=suppressed,
             )
         )
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files as far as the system allows; return the limit in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        return most
-    return MOST if soft == resource.RLIM_INFINITY else soft
-
-
-def descriptors_of_streams(limit: int) -> int:
-    """Return how many descriptors there are for streams and everything else that is open; the rest is the reserve."""
-    kept = min(max(limit // KEPT_SHARE, KEPT_LEAST), KEPT_MOST)
-    return max(limit - kept, limit // 2)
 
 
 def streams_most(configured: int, descriptors: int, *, direct: bool = False) -> int:

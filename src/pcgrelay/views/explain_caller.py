@@ -17,10 +17,11 @@ from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.log.events import time_text
 from pcgrelay.model import Priority, organisation_number
+from pcgrelay.net.descriptors import descriptors_of_streams, raise_descriptor_limit
 from pcgrelay.policy.clearances import NAMES
 from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import Rule
-from pcgrelay.services.descriptors import descriptors_of_streams, raise_descriptor_limit, streams_most
+from pcgrelay.services.descriptors import streams_most
 from pcgrelay.services.services import Exported
 
 ALIKE = 0.9  # a slip of the pen: names of organisations mostly end alike
@@ -106,10 +107,18 @@ def _limited(node: Node, exported: Exported, organisation: str) -> Iterator[Call
     """What may be open. New streams in a second are told and not foreseen: how many come then is not known."""
     limits, mine = exported.settings.limits, organisation_number(organisation)
     most = streams_most(limits.streams, descriptors_of_streams(raise_descriptor_limit()))
-    own = sum(
-        row.streams for row in node.plane.export_streams() if row.organisation == mine and row.export == exported.number
-    )
+    streams = [row for row in node.plane.export_streams() if row.organisation == mine]
+    own = sum(row.streams for row in streams if row.export == exported.number)
+    policy = node.config.policy
     # In the order of the core: what it has used up itself comes first.
+    if policy.organisation_streams:
+        everything = sum(row.streams for row in streams)
+        yield _limit(
+            "policy.max_streams_per_organisation", everything, policy.organisation_streams, "organisation-limit"
+        )
+    if policy.organisation_new_per_second:
+        state = f"{policy.organisation_new_per_second:,} in a second"
+        yield CallerCheck(name="policy.new_streams_per_second", state=state, passed=True)
     yield _limit("max_streams_per_organisation", own, limits.per_organisation, "organisation-limit")
     yield _limit("max_streams", node.plane.services()["exports"].get(exported.number, 0), most, "limit")
     if limits.new_per_second:

@@ -101,6 +101,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "policy.renewal_age_s": [1, 7_199, 86_401],
     "policy.path_wait_ms": [0, 3_600_001],
     "policy.half_closed_s": [0, -1, 604_801, "3600"],
+    "policy.max_streams_per_organisation": [-1, 1_000_001, "1"],
+    "policy.new_streams_per_second": [-1, 0.5],
     "policy.probe_interval_ms": [0, 74, 5_001],
     "listen.address": BAD_ADDRESSES,
     "listen.bearer": BAD_NAMES,

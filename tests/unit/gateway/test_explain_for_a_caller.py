@@ -27,9 +27,10 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
     await made.stop()
 
 
-async def exporting(nodes: Nodes, **keys: object) -> Running:
+async def exporting(nodes: Nodes, policy: dict[str, int] | None = None, **keys: object) -> Running:
     settings = {"service": "custody", "target": "127.0.0.1:5432", "allow": [MET], "probe": "none", **keys}
-    return await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"], exports=[settings])
+    listens = [f"127.0.0.1:{free_port()}"]
+    return await nodes.start(KENT, "kent-1", listens=listens, exports=[settings], policy=policy or {})
 
 
 def rule(organisation: str, until: datetime) -> dict[str, Any]:
@@ -106,6 +107,20 @@ async def test_a_limit_that_is_reached(
     assert f"({cause})" in answer.verdict or not cause
     assert [check.cause for check in answer.checks if not check.passed][:1] == ([cause] if cause else [])
     assert by(answer)["new_streams_per_second"].state == "7 in a second"
+
+
+@pytest.mark.parametrize(("most", "cause"), [(12, "organisation-limit"), (13, "")])
+async def test_a_limit_of_all_exports_together(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, most: int, cause: str
+) -> None:
+    policy = {"max_streams_per_organisation": most, "new_streams_per_second": 9}
+    kent = await exporting(nodes, policy=policy, max_streams_per_organisation=20)
+    open_streams(monkeypatch, kent, met=12)
+    answer = explain(kent.node, "custody", MET)
+    assert answer.open == (cause == "")
+    assert by(answer)["policy.max_streams_per_organisation"].state == f"12 of {most} open"
+    assert by(answer)["policy.max_streams_per_organisation"].cause == cause
+    assert by(answer)["policy.new_streams_per_second"].state == "9 in a second"
 
 
 async def test_a_service_that_is_not_there(nodes: Nodes) -> None:

@@ -66,6 +66,7 @@ DIGESTS = {
     "minimal": "98738e365407ea782888c8103a1e3c9943dd2989eca862ae1f0f7a69f288b312",
     "approved": "eff6c32ca6efa58df6f14b1c0013a5173f01b30fdc25294e9276190a08bd4bb1",
     "every_key": "396290cce5c57b53a0bef3cfd633737e5d34a17809ae9c99829e8b06dd44934d",
+    "organisation_limits": "1c5d15eb3ee5c2cd22f860b2e9424f1fca72f7c6d6eae3932f695e264c8e58b8",
 }
 
 

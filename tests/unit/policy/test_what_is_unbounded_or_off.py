@@ -38,6 +38,7 @@ LADDERS: dict[str, Ladder] = {
                     "max_duration_s",
                 ),
             ),
+            ("policy", ("max_streams_per_organisation", "new_streams_per_second")),
             ("import", ("max_streams", "new_streams_per_second", "idle_timeout_s", "max_duration_s")),
         )
         for key in keys

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.services.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
+from pcgrelay.net.descriptors import descriptors_of_streams
+from pcgrelay.services.descriptors import streams_most
 from tests.support import fake_core
 from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays
 from tests.support.waiting import until_async as until
@@ -29,11 +30,8 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 
 
 @pytest.mark.parametrize("limit", [64, 256, 1_024, 4_096, 20_000, 524_288, 1 << 20])
-def test_some_are_kept_back_of_any_number(limit: int) -> None:
+def test_four_services_have_room(limit: int) -> None:
     streams = descriptors_of_streams(limit)
-    assert limit // 2 <= streams < limit
-    assert limit - streams <= KEPT_MOST
-    assert limit < 2 * KEPT_LEAST or limit - streams >= KEPT_LEAST
     # Four services together take no more than there are; what the configuration says holds.
     assert 4 * streams_most(0, streams) <= streams
     assert 4 * 2 * streams_most(0, streams, direct=True) <= streams
@@ -42,10 +40,12 @@ def test_some_are_kept_back_of_any_number(limit: int) -> None:
 
 async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> None:
     ((_, port),) = await relays(nodes, 1)
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), **LIMITS}])
+    policy = {"max_streams_per_organisation": 9, "new_streams_per_second": 30}
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), **LIMITS}], policy=policy)
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: is_live(met))
     assert list(kent.core.bounds_set["exports"].values()) == [[7, 2, 5, 60, 3_600]]
+    assert kent.core.bounds_set["organisation"] == (9, 30)
     descriptors = kent.core.bounds_set["descriptors"]
     assert list(met.core.bounds_set["imports"].values()) == [[descriptors // 4, 0, 0, 0, 0]]
     (number,) = kent.core.bounds_set["exports"]

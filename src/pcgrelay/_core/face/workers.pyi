@@ -37,7 +37,12 @@ class Workers:
     def fileno(self) -> int:
         """Return a descriptor that is readable while `events` has something."""
     def bounds(
-        self, *, imports: Sequence[tuple[int, ...]], exports: Sequence[tuple[int, ...]], descriptors: int = 0
+        self,
+        *,
+        imports: Sequence[tuple[int, ...]],
+        exports: Sequence[tuple[int, ...]],
+        descriptors: int = 0,
+        organisation: tuple[int, int] = (0, 0),
     ) -> None:
         """Limit the streams of services. Services not named keep their limits.
 
@@ -46,6 +51,8 @@ class Workers:
         of an export those of one organisation (rate-limit); seconds without a byte after which one ends (idle); seconds
         after which it ends in any case (max-duration). Only numbers below 1,024 are counted. descriptors: file
         descriptors from this number on are reserved and not used for application connections; 0: none.
+        organisation: streams that one organisation may have open of all exports together (organisation-limit), and new
+        ones in a second (rate-limit); 0: no limit.
         """
     def local_ports(self, allowed: bytes | bytearray | memoryview, first_half: int = 1) -> None:
         """Connect to targets from these local ports, in turn; those of connections that are open stay.
