@@ -141,7 +141,12 @@ class _Connection(web.RequestHandler):
         self._head_bytes = 0
         self._cut: asyncio.TimerHandle | None = None
         if not self._manager.has_room:
-            self.link.abort()
+            self._manager.make_room(self)
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a whole head has come."""
+        return bool(self._request_count)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -199,6 +204,11 @@ class HttpServer(web.Server):
     def has_room(self) -> bool:
         """Whether the connection that was made last is within their number."""
         return len(self.connections) <= CONNECTIONS_MOST
+
+    def make_room(self, fresh: _Connection) -> None:
+        """Cut one that has not asked anything yet, the oldest, or else the fresh one: who asks is answered."""
+        waiting = (each for each in self._open() if not each.has_asked and not each.link.is_closing())
+        next((each for each in waiting if each is not fresh), fresh).link.abort()
 
     async def start(self, sock: socket.socket) -> None:
         """Accept connections."""

@@ -29,6 +29,7 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.reader_tls import reader_refusal
 from pcgrelay.log.events import Emit
 from pcgrelay.model import NodeId
+from pcgrelay.net.descriptors import is_for_members
 from pcgrelay.net.halfopen import HalfOpen, Place, source_of
 
 CONNECTIONS_MOST = 32  # of one listener, those in a handshake included
@@ -136,11 +137,15 @@ class Reader:
                     self._paused = asyncio.get_running_loop().call_later(PAUSE_S, self.begin)
                 return
             sock.setblocking(False)
-            if self._http is None or len(self._handshakes) + len(self._http.connections) >= CONNECTIONS_MOST:
+            http = self._http
+            if http is None or self._is_full(http) or not is_for_members(sock.fileno()):
                 self._refused["reader_too_many"] += 1
                 sock.close()
                 continue
-            self._admit(sock, str(where[0]), self._http)
+            self._admit(sock, str(where[0]), http)
+
+    def _is_full(self, http: HttpServer) -> bool:
+        return len(self._handshakes) + len(http.connections) >= CONNECTIONS_MOST
 
     def _admit(self, sock: socket, host: str, http: HttpServer) -> None:
         """Begin the handshake of a connection, within the bounds of one source and of all."""

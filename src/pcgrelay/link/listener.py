@@ -25,6 +25,7 @@ from pcgrelay.log.events import AcceptPaused, Emit, Failure
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
+from pcgrelay.net.descriptors import is_for_members, is_for_strangers
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.net.sockets import tune_socket
 from pcgrelay.policy.rules import link_refusal
@@ -130,6 +131,11 @@ class Listener:
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
+        is_known = self._strangers.beginnings.is_known(source)
+        if not (is_for_members if is_known else is_for_strangers)(sock.fileno()):
+            self._neighbours.refuse_count("out_of_descriptors")
+            sock.close()
+            return
         task: asyncio.Task[None] | None = None
 
         def give_up() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ from pcgrelay.admin.server import AdminHandlers, AdminServer, Query, answered
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.errors import RunError, StatusProblem
 from tests.support.metric_samples import value
+from tests.support.waiting import until_async as until
 
 NODE = NodeStatus(identity="spiffe://x", role="relay", uptime_s=1.5, version="1")
 LINK = LinkStatus(peer='kent-1."odd"', bearer="psn", direction="in", state="up", lanes=2, lanes_up=2, rtt_ms=0.5)
@@ -41,7 +43,11 @@ async def fail(query: Query, body: bytes) -> Answer:
     raise ValueError("a secret")
 
 
+LINGERING: list[str] = []
+
+
 async def linger(query: Query, body: bytes) -> Answer:
+    LINGERING.append(query["uid"])
     await asyncio.sleep(60)
     raise AssertionError
 
@@ -311,17 +317,33 @@ async def test_a_fault_of_the_node_is_no_text_for_a_client(socket_path: Path) ->
     assert code_of(await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
 
 
-async def test_one_too_many_gets_no_answer(socket_path: Path) -> None:
+async def test_who_asks_is_answered_whoever_says_nothing(socket_path: Path) -> None:
+    """The oldest that has not asked anything makes room; those behind it can still ask."""
     held = [await asyncio.open_unix_connection(str(socket_path)) for _ in range(http.CONNECTIONS_MOST)]
-    # Each was accepted once it is answered; the last of them stays within the bound.
-    assert await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == b""
-    for _, writer in held:
+    assert code_of(await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
+    (oldest, closing), *rest = held
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            assert await oldest.read() == b""
+    closing.close()
+    for _, writer in rest:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    for reader, writer in held:
+    for reader, writer in rest:
         async with asyncio.timeout(10):
             assert code_of(await reader.read()) == b"200"
         writer.close()
-    assert code_of(await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
+
+
+async def test_one_too_many_gets_no_answer(socket_path: Path) -> None:
+    """Those who are being answered are not disturbed."""
+    held = [await asyncio.open_unix_connection(str(socket_path)) for _ in range(http.CONNECTIONS_MOST)]
+    for _, writer in held:
+        writer.write(b"POST /v1/linger HTTP/1.1\r\nHost: x\r\n\r\n")
+    LINGERING.clear()
+    await until(lambda: len(LINGERING) == len(held))
+    assert await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    for _, writer in held:
+        writer.close()
 
 
 async def test_one_request_per_connection(socket_path: Path) -> None:
