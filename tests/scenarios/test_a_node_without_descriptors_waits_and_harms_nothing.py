@@ -112,7 +112,7 @@ def test_a_relay_that_can_take_no_neighbour(made: Scene, figure: Callable[[str],
         assert talks(running, b"before")
         begun, since = time.monotonic(), relay.moment()
         with narrowed(relay), crowd((HOST, port), 40):
-            relay.await_log("listener.paused", after=since, reason="emfile")
+            relay.await_log("listener.paused", after=since, reason="reserve")
             share = cpu_share(relay, WATCHED_S)
             assert talks(running, b"during")
             assert share < CPU_MOST

@@ -125,15 +125,14 @@ class Listener:
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 # The connection stays in the kernel's queue: trying again at once would only spin.
-                self._neighbours.refuse_count("out_of_descriptors")
-                if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
-                    self._emit(AcceptPaused(bearer=self.settings.bearer, reason=errno.errorcode[error.errno].lower()))
+                self._exhausted(errno.errorcode[error.errno].lower())
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
         is_known = self._strangers.beginnings.is_known(source)
         if not (is_for_members if is_known else is_for_strangers)(sock.fileno()):
-            self._neighbours.refuse_count("out_of_descriptors")
+            # The next one in the queue may be a neighbour, so there is no pause.
+            self._exhausted("reserve")
             sock.close()
             return
         task: asyncio.Task[None] | None = None
@@ -151,6 +150,11 @@ class Listener:
         task = asyncio.create_task(self._stranger(sock, place))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _exhausted(self, reason: str) -> None:
+        self._neighbours.refuse_count("out_of_descriptors")
+        if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
+            self._emit(AcceptPaused(bearer=self.settings.bearer, reason=reason))
 
     async def _stranger(self, sock: socket.socket, place: Place) -> None:
         source = place.source

@@ -163,6 +163,20 @@ async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> Non
     await until(lambda: relay.node.link_table.refused.get("silent"))
 
 
+async def test_the_last_descriptors_are_for_those_who_came_before(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay, port = await relay_on(nodes)
+    monkeypatch.setattr(listener, "is_for_strangers", lambda number: False)
+    assert await answer_to(port, b"") == b""
+    assert relay.node.link_table.refused["out_of_descriptors"] == 1
+    assert relay.lines("listener.paused")[-1]["reason"] == "reserve"
+    relay.node.listeners.strangers.beginnings.was_member("127.0.0.1", 0)
+    edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
+    await until(lambda: list(edge.node.link_table.usable()))
+    assert relay.node.link_table.refused["out_of_descriptors"] == 1
+
+
 async def test_a_port_is_closed_whoever_has_a_copy_of_it(nodes: Nodes) -> None:
     relay, port = await relay_on(nodes)
     (sock,) = relay.node.listeners.sockets().values()
