@@ -181,8 +181,7 @@ cdef class Workers:
 
     def bounds(self, *, imports, exports, uint32_t descriptors=0, organisation=(0, 0)) -> None:
         cdef bint timed = False
-        streams, each_second = organisation
-        set_bounds(&self._bounds.of_peer, [streams, 0, each_second])
+        set_bounds(&self._bounds.of_peer, [organisation[0], 0, organisation[1]])
         counter32_set(&self._bounds.descriptors, descriptors)
         for number, *figures in imports:
             if number < STATS_SERVICES and set_bounds(&self._bounds.of_import[<uint32_t>number], figures):
