@@ -260,6 +260,8 @@ def _routes(
 ) -> ExplainAnswer:
     ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge, offer.marking), offer)]
     pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
+    if not node.config.policy.realm.has(organisation):
+        pattern = None  # both must admit it
     shown = explained(ways)
     is_open = pattern is not None and not node.draining and any(way.chosen for way in shown)
     if pattern is None:
@@ -296,6 +298,8 @@ def _offers_there(node: Node, edges: list[tuple[NodeId, Offer]]) -> Iterator[Off
 def _members_words(node: Node, organisation: str, pattern: str | None) -> str:
     if pattern is not None:
         return f"{pattern} takes in {organisation}"
+    if not node.config.policy.realm.has(organisation):
+        return f"the realm's bundle does not name {organisation}"
     paper = node.local.written.policy.paper
     if paper is not None and has_ended(paper, node.clock.wall()):
         return f"the list ended {paper.until}"

@@ -74,7 +74,10 @@ def _allowed(rule: Rule, organisation: str, now: datetime) -> CallerCheck:
 
 
 def _cleared(node: Node, rule: Rule, organisation: str) -> list[CallerCheck]:
-    """Whether the organisation is cleared for the service; nothing where the configuration does not say."""
+    """Whether the organisation is of the realm and cleared for the service; nothing where neither is said."""
+    if not node.config.policy.realm.has(organisation):
+        state = "it is no member by the realm's bundle"
+        return [CallerCheck(name="realm", state=state, passed=False, cause="not-allowed")]
     clearances = node.local.clearances
     if clearances.organisations is None:
         return []

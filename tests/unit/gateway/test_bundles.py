@@ -33,6 +33,7 @@ from pcgrelay.model import Marking
 from pcgrelay.realm import bundle as bundles
 from pcgrelay.realm.kept import NAME, read_kept
 from pcgrelay.state.folder import StateFolder
+from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
 from tests.support.bundles import Signer, span_of
@@ -138,6 +139,17 @@ async def test_a_bundle_at_one_edge_is_in_force_four_links_away(nodes: Nodes) ->
     assert value(text, "pcgrelay_realm_bundle_epoch", source="neighbour") == 2
     assert value(text, "pcgrelay_realm_bundle_below_minimum") == 1
     assert list(bundle_lines(status.bundle))[1] == f"realm bundle 2 was brought by relay-2.{HUB}"
+
+
+async def test_explain_says_that_the_realm_does_not_name_an_organisation(nodes: Nodes) -> None:
+    row = Row(nodes)
+    await row.start(row.signer.bundle(1, members=EVERYBODY))
+    await row.put(row.signer.bundle(2, members=WITHOUT_MET))
+    await until(lambda: row.epochs()[1] == 2, IN_FORCE_S)
+    answer = explain(row.node("relay-1"), f"met-1.{MET}")
+    assert not answer.open
+    assert answer.verdict == f"New paths are refused: {MET} is no member here."
+    assert answer.rule == f"members: the realm's bundle does not name {MET}"
 
 
 async def test_who_is_a_member_again_is_let_in_again(nodes: Nodes) -> None:
