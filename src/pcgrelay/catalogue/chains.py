@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
-from pcgrelay.catalogue.entries import Catalogue, SignedEntry, open_entry
+from pcgrelay.catalogue.entries import Catalogue, SignedEntry, node_of, open_entry
 from pcgrelay.clock import Clock
 from pcgrelay.identity.handshake import CHAIN_HASH
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, AdvertGet
-from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
 
 DIGEST_BYTES = 32
@@ -77,7 +76,7 @@ class ChainRequests:
         if digest is None:
             return message.chain
         entry = open_entry(SignedEntry(message.entry, message.signature, ()), int(self._clock.wall().timestamp()))
-        edge = NodeId.from_uri(entry.edge)
+        edge = node_of(entry.edge)
         known = self._catalogue.ways(edge).get(link.number)
         if known is not None and chain_digest(known.signed.chain) == digest:
             return known.signed.chain

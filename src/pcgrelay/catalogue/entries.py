@@ -279,6 +279,15 @@ def _is_identity(uri: str) -> bool:
     return True
 
 
+@lru_cache(EDGES_MOST)
+def node_of(uri: str) -> NodeId:
+    """Return the node of an identity, the same object each time: to parse it took a fifth of the time of an advert.
+
+    Raises NameProblem.
+    """
+    return NodeId.from_uri(uri)
+
+
 @lru_cache(AUTHORITIES_HELD)
 def one_certificate(der: bytes) -> bytes:
     """Return the same object for equal certificates: those of authorities are in the chain of each edge."""

@@ -26,6 +26,7 @@ from pcgrelay.catalogue.entries import (
     SignedEntry,
     VerifiedEntry,
     check_names,
+    node_of,
     one_certificate,
     open_entry,
     path_refusal,
@@ -341,7 +342,7 @@ class CatalogueExchange:
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
             raise EntryRefused(word)
         try:
-            edge = NodeId.from_uri(entry.edge)
+            edge = node_of(entry.edge)
         except NameProblem:
             raise EntryRefused("malformed") from None
         if word := self.catalogue.put_refusal(edge, entry.sequence):
@@ -380,7 +381,7 @@ class CatalogueExchange:
 
     def _withdrawn(self, link: Link, message: Withdraw) -> None:
         try:
-            edge = NodeId.from_uri(message.edge)
+            edge = node_of(message.edge)
         except NameProblem:
             self._refused(link, "malformed")
             return
@@ -466,7 +467,7 @@ class CatalogueExchange:
             self._own_told.pop(link.number, None)
             self._tell_own(link)
         elif is_identity(message.edge):
-            self._propagation.tell_whole(link, NodeId.from_uri(message.edge))
+            self._propagation.tell_whole(link, node_of(message.edge))
 
     def _tell_want(self, link: Link) -> None:
         if self._want is not None and link.controlled and link.peer_role is Role.RELAY and INTEREST in link.features:
