@@ -59,7 +59,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-audit bench-ports bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -176,6 +176,11 @@ bench-openssl: ## Build the OpenSSL of Debian 13 here, and measure all gateways 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
+	BENCH=short $(VENV_PYTHON) -m benches.bench_fleet
+
+bench-fleet: ## Measure the catalogue of fleets from 2 to 200 relays; with BENCH=short, up to 20.
+	@sh scripts/setup test
+	$(VENV_PYTHON) -m benches.bench_fleet
 	BENCH=short $(VENV_PYTHON) -m benches.bench_ports
 
 bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TCP proxy; fail where it is behind.
