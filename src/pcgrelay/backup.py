@@ -89,6 +89,9 @@ def _files(config: Config, ca: Path | None, *, keys: bool) -> Iterator[Path]:
     identity, approvals = config.identity, config.approvals
     named = [config.path, identity.certificate, identity.trust, identity.crl, config.node.inventory]
     named += [identity.key] if keys else []
+    if config.fleet is not None:
+        named += [config.fleet.certificate, config.fleet.trust]
+        named += [config.fleet.key, config.fleet.password] if keys else []
     named += [approvals.signers, approvals.revoked] if approvals else []
     yield from (path.absolute() for path in named if path is not None)
     if config.node.state is not None:

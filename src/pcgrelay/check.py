@@ -30,6 +30,7 @@ from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, ident
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.identity.lists import RevocationList, with_received
+from pcgrelay.identity.store_tls import load_store_credentials, store_context
 from pcgrelay.kernel import read_kernel
 from pcgrelay.kernel_checks import kernel_findings
 from pcgrelay.local_port_checks import local_port_findings
@@ -183,6 +184,7 @@ def _credentials(config: Config, now: datetime, received: Sequence[RevocationLis
         credentials = with_received(Credentials(chain, key, trust, crls), received)
         if key_matches(key, chain[0]) and _identity(config, chain[0]).level == OK:
             yield from _links(config, credentials, now)
+        yield from _store(config, credentials)
         yield from _strange_lists(credentials)
 
 
@@ -235,6 +237,18 @@ _DATED_KEYS = {
     Kind.CRL: "identity.crl",
     Kind.CRL_FILE: "identity.crl",
 }
+
+
+def _store(config: Config, credentials: Credentials) -> Iterator[Finding]:
+    """Check the files of [fleet]; whether the store answers is for `doctor`."""
+    if config.fleet is None:
+        return
+    try:
+        store_context(load_store_credentials(config.fleet, credentials))
+    except PcgrelayError as error:
+        yield bad("fleet", str(error), permission=isinstance(error, PermissionProblem))
+    else:
+        yield good("fleet", "The files of [fleet] fit together.")
 
 
 def _strange_lists(credentials: Credentials) -> Iterator[Finding]:

@@ -51,6 +51,7 @@ FOLDER_MODE = 0o700
 SAME, DIFFERS, MISSING, OLDER, NEWER, DAMAGED = "same", "differs", "missing", "older", "newer", "damaged"
 LEFT_OUT = "left out"  # on purpose: keys
 BAD = (DIFFERS, MISSING, DAMAGED)
+SECRETS = ("identity.key", "fleet.key", "fleet.password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,9 @@ def _compared(root: Path, live: Path, made_s: float) -> Restored:
         if not has_keys:
             # The key is kept elsewhere, so the one in force stands for it.
             then = structs.replace(then, identity=structs.replace(then.identity, key=now.identity.key))
+            if then.fleet is not None and now.fleet is not None:
+                kept = structs.replace(then.fleet, key=now.fleet.key, password=now.fleet.password)
+                then = structs.replace(then, fleet=kept)
     except PcgrelayError as error:
         problem = str(error).replace(str(root), "back-up")
         return Restored((), problem, problem.rstrip("."))
@@ -230,7 +234,11 @@ def _within(config: Config, root: Path, live: Path, found: Path) -> Config:
     if approvals is not None:
         revoked = None if approvals.revoked is None else inside(approvals.revoked)
         approvals = structs.replace(approvals, signers=inside(approvals.signers), revoked=revoked)
-    return structs.replace(config, identity=identity, node=node, approvals=approvals)
+    fleet = config.fleet
+    if fleet is not None:
+        named = {name: getattr(fleet, name) for name in ("certificate", "key", "trust", "password")}
+        fleet = structs.replace(fleet, **{name: path and inside(path) for name, path in named.items()})
+    return structs.replace(config, identity=identity, node=node, approvals=approvals, fleet=fleet)
 
 
 def _named(now: Config, then: Config, live: Path, found: Path, *, has_keys: bool) -> Iterator[DrillFile]:
@@ -246,9 +254,13 @@ def _named(now: Config, then: Config, live: Path, found: Path, *, has_keys: bool
             (f"approvals.{name}", getattr(now.approvals, name, None), getattr(then.approvals, name, None))
             for name in ("signers", "revoked")
         ),
+        *(
+            (f"fleet.{name}", getattr(now.fleet, name, None), getattr(then.fleet, name, None))
+            for name in ("certificate", "key", "trust", "password")
+        ),
     ]
     for name, mine, restored in pairs:
-        if name == "identity.key" and not has_keys:
+        if name in SECRETS and not has_keys and (mine or restored) is not None:
             yield DrillFile(name=name, outcome=LEFT_OUT)
         elif mine is not None or restored is not None:
             before, after = _read(mine), _read(restored)

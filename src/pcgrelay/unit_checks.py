@@ -24,3 +24,8 @@ def hidden_from_unit(config: Config) -> Iterator[Finding]:
         if path is not None and is_hidden_from_units(path):
             sentence = f"The user {UNIT_USER}, as which the units of the package run, may not read {path}."
             yield doubtful(f"identity.{key}", sentence, f"Run: chown root:{UNIT_GROUP} {path} && chmod 640 {path}")
+    for key in ("certificate", "key", "trust", "password"):
+        path = getattr(config.fleet, key, None)
+        if path is not None and is_hidden_from_units(path):
+            sentence = f"The user {UNIT_USER}, as which the units of the package run, may not read {path}."
+            yield doubtful(f"fleet.{key}", sentence, f"Run: chown root:{UNIT_GROUP} {path} && chmod 640 {path}")

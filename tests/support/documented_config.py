@@ -80,6 +80,10 @@ listen = "127.0.0.1:9740"
 
 [page]                                   # pages for a browser
 listen = "127.0.0.1:9741"
+
+[fleet]                                  # a store that nodes of the realm share
+store = "etcd"
+endpoints = ["https://127.0.0.1:2379"]
 """
 # What each rule says where changes have to be approved.
 PAPER = {

@@ -101,6 +101,8 @@ def _troubles(status: Status) -> Iterator[Trouble]:
             yield Trouble(sentence, True, f"pcgrelay explain {service.name}")
     yield from _of_others(status)
     yield from _of_outlets(status)
+    if status.fleet is not None and status.fleet.sentence:
+        yield Trouble(status.fleet.sentence, command="pcgrelay fleet -c FILE")
     for cutover in status.cutovers:
         for sentence in cutover.troubles:
             yield Trouble(sentence, cutover.grave, f"pcgrelay cutover status {cutover.service}")

@@ -166,6 +166,9 @@ def _streams(families: Families, status: Status) -> None:
 
 def _counts(families: Families, status: Status, counters: Mapping[str, int]) -> None:
     family = families.family
+    if status.fleet is not None:
+        live = "Whether the store of the fleet answers; 0: what is known of it stays."
+        family("fleet_store_live", "gauge", live, [({}, status.fleet.live)])
     family("identity_twins", "gauge", "Identities that two processes bear.", [({}, len(status.twins))])
     family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
     family("log_lines_lost_total", "counter", "Lines that the log could not write.", [({}, status.log.lost_total)])

@@ -12,6 +12,7 @@ from pcgrelay.admin.bundles import BundleStatus
 from pcgrelay.admin.clearances import ClearancesStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.discovery import DiscoveryStatus
+from pcgrelay.admin.fleet_answers import FleetStatus
 from pcgrelay.admin.rules import RuleStatus
 from pcgrelay.admin.validity import CredentialsStatus
 from pcgrelay.admin.waiting import WaitingStatus
@@ -374,5 +375,6 @@ class Status(Struct, frozen=True, kw_only=True):
     credentials: CredentialsStatus = CredentialsStatus()
     bundle: BundleStatus | None = None  # of the realm; none: there is none in force
     rules: tuple[RuleStatus, ...] = ()  # that have ended or soon will
+    fleet: FleetStatus | None = None  # none: there is no store
     twins: tuple[str, ...] = ()  # identities that more than one process uses
     refusals: dict[str, int] = {}  # refused peers, streams and frames, by reason

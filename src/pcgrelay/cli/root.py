@@ -39,6 +39,7 @@ COMMANDS = {
     "assure": ("pcgrelay.cli.assure:assure", "Test a node's controls, and write evidence that others can verify."),
     "audit": ("pcgrelay.cli.audit:audit", "Examine, prove and read the audit log of a node."),
     "dpia": ("pcgrelay.cli.dpia:dpia", "Write what a node keeps, for a data protection impact assessment."),
+    "fleet": ("pcgrelay.cli.fleet:fleet", "Show the nodes of a realm, as the store of [fleet] has them."),
     "page": ("pcgrelay.cli.page:page", "Show the cut-overs of a running node to a browser on this machine."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
     "demo": ("pcgrelay.cli.demo:demo", "Run a whole realm on this machine, for demonstration."),

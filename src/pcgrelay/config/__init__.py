@@ -1,8 +1,9 @@
 """The configuration: read and checked once. A Config that exists is valid as a whole.
 
 `source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses, sizes
-and times, `build`, `outlets`, `drills`, `audit`, `assure`, `paper` and `fields` apply the rules, `all_errors` finds
-whatever else is wrong with a refused file, `settings` is what everybody else sees, `differences` compares two of them.
+and times, `build`, `outlets`, `drills`, `audit`, `assure`, `paper`, `fleet` and `fields` apply the rules, `all_errors`
+finds whatever else is wrong with a refused file, `settings` is what everybody else sees, `differences` compares two of
+them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pcgrelay.config.settings import (
     DiscoverSettings,
     DrillSettings,
     ExportSettings,
+    FleetSettings,
     IdentitySettings,
     ImportSettings,
     LinkSettings,
@@ -55,6 +57,7 @@ __all__ = [
     "DiscoverSettings",
     "DrillSettings",
     "ExportSettings",
+    "FleetSettings",
     "IdentitySettings",
     "ImportSettings",
     "LinkSettings",

@@ -26,6 +26,7 @@ from pcgrelay.config.fields import (
     sources,
     target_address,
 )
+from pcgrelay.config.fleet import fleet
 from pcgrelay.config.links import link, refuse_links
 from pcgrelay.config.outlets import bearers, directs, refuse_outlets
 from pcgrelay.config.paper import approvals, paper, policy_paper, refuse_unsigned
@@ -91,6 +92,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         metrics=reader(source, "metrics", tables.metrics, node.id),
         page=reader(source, "page", tables.page, node.id),
         approvals=approvals(source, tables.approvals),
+        fleet=fleet(source, tables.fleet),
     )
     _refuse_contradictions(source, config)
     return config

@@ -83,6 +83,7 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_table("metrics", old.metrics, new.metrics, new.metrics.__struct_fields__),
         *_of_table("page", old.page, new.page, new.page.__struct_fields__),
         *_of_approvals(old.approvals, new.approvals),
+        *_of_optional("fleet", old.fleet, new.fleet),
     )
 
 

@@ -257,6 +257,18 @@ class ApprovalsTable(Table, frozen=True, kw_only=True):
     most_days: Annotated[int, Meta(ge=1, le=3_660)] = 400
 
 
+class FleetTable(Table, frozen=True, kw_only=True):
+    """[fleet]."""
+
+    store: Literal["etcd"]
+    endpoints: tuple[str, ...]
+    certificate: str | None = None  # none: these three are those of [identity]
+    key: str | None = None
+    trust: str | None = None
+    user: str | None = None  # none: the certificate alone
+    password: str | None = None  # a file
+
+
 class FileTable(Table, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -278,6 +290,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     metrics: ReaderTable | None = None
     page: ReaderTable | None = None
     approvals: ApprovalsTable | None = None
+    fleet: FleetTable | None = None
 
 
 TABLES: dict[str, type[Struct]] = {
@@ -299,6 +312,7 @@ TABLES: dict[str, type[Struct]] = {
     "metrics": ReaderTable,
     "page": ReaderTable,
     "approvals": ApprovalsTable,
+    "fleet": FleetTable,
 }
 # The tables that are rules, and the four keys that say of each who allowed it.
 RULES = ("listen", "link", "export", "import", "direct")
@@ -434,8 +448,16 @@ EXAMPLES = {
     **{f"{table}.{key}": line for table in RULES for key, line in PAPER.items()},
     "audit.keep_days": "keep_days = 400",
     "audit.streams": 'streams = "all"',
+    "fleet.store": 'store = "etcd"',
+    "fleet.endpoints": 'endpoints = ["https://etcd-1.hub.example:2379"]',
+    "fleet.certificate": 'certificate = "store.pem"',
+    "fleet.key": 'key = "store.key"',
+    "fleet.trust": 'trust = "store-ca.pem"',
+    "fleet.user": 'user = "kent-1"',
+    "fleet.password": 'password = "store.password"',
     "assure.probe": 'probe = "probe-1.toml"',
     "assure.revoked": 'revoked = "revoked/revoked-1.pem"',
+    "fleet": "[fleet]",
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",

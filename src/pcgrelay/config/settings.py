@@ -363,6 +363,18 @@ class ApprovalsSettings(Struct, frozen=True, kw_only=True):
     most_days: int = 400  # how far ahead a rule may end
 
 
+class FleetSettings(Struct, frozen=True, kw_only=True):
+    """[fleet]: the store that nodes of a realm share."""
+
+    store: str  # etcd
+    endpoints: tuple[str, ...]  # https://HOST:PORT, of each member
+    certificate: Path | None = None  # with its key; none: those of [identity]
+    key: Path | None = None
+    trust: Path | None = None  # CAs of the members; none: those of [identity]
+    user: str = ""  # none: the certificate alone
+    password: Path | None = None  # a file with the password of that user
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """One node's whole configuration."""
 
@@ -385,6 +397,7 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
     approvals: ApprovalsSettings | None = None
+    fleet: FleetSettings | None = None  # none: nothing is shared
 
     @property
     def named_links(self) -> tuple[LinkSettings, ...]:

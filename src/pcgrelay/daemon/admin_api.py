@@ -29,6 +29,7 @@ from pcgrelay.daemon.assure_api import AssureApi
 from pcgrelay.daemon.audit_api import AuditApi
 from pcgrelay.daemon.cutover_api import CutoverApi
 from pcgrelay.daemon.drill_api import DrillApi
+from pcgrelay.daemon.fleet_api import FLEET_PATH, fleet_shown
 from pcgrelay.daemon.paper_api import PaperApi
 from pcgrelay.daemon.policy_api import PolicyApi
 from pcgrelay.daemon.quiet_api import QuietApi
@@ -103,6 +104,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             DRILL_PATH: drills.view,
             REPORT_PATH: paper.facts,
             REALM_PATH: lambda query: json_answer(_realm(node, query)),
+            FLEET_PATH: lambda query: fleet_shown(node, query),
             **views,
         },
         actions={

@@ -138,6 +138,9 @@ class Reloader:
         fresh = await asyncio.to_thread(_read, self._node, change)
         local = fresh.local
         changes = (*differences(old.written, local.written), *renewals(old.from_files, local.from_files))
+        both = old.store_credentials is not None and local.store_credentials is not None
+        if both and old.store_credentials != local.store_credentials and old.from_files == local.from_files:
+            changes += ("fleet files renewed",)
         return fresh, (*changes, *self._node.bundles.changes(fresh.brought))
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:

@@ -16,6 +16,7 @@ from pcgrelay.admin.server import AdminServer
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import Config
 from pcgrelay.daemon.admin_api import admin_handlers
+from pcgrelay.daemon.fleet_api import attach_fleet
 from pcgrelay.daemon.handover.new_process import HandedOver, take_over
 from pcgrelay.daemon.handover.old_process import Handover
 from pcgrelay.daemon.keeper import Keeper
@@ -80,6 +81,7 @@ async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, takin
     log.set_format(config.log.format)
     node = make_node(config, native, log, policy.load())
     node.approvals.restore(policy.start)
+    attach_fleet(node)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
     handlers = admin_handlers(node, reloader)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, structs
@@ -37,6 +37,8 @@ ServiceBounds = tuple[int, int, int, int, int, int]
 OutletsRow = tuple[int, bool, bool, int, int, bytes, bytes, Sequence[WayRow]]
 Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None]
 Grant = tuple[int, Sequence[int]]
+
+T = TypeVar("T")
 
 
 class Plane:
@@ -190,6 +192,10 @@ class Plane:
             self._called(self._core.freeze)
             self._core.settle()
             self._deliver_all((events.StreamEnd, events.StreamsDone))
+
+    def at_first_priority(self, call: Callable[[], T]) -> Future[T]:
+        """Call something on the thread that has kept the priority with which this process began."""
+        return self._starter.submit(call)
 
     def _launch(self) -> None:
         self._called(self._starter.submit(self._core.start).result)

@@ -116,6 +116,7 @@ class StoreClient:
         self._at = 0  # the member that is asked first
         self._token = ""
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     @property
     def endpoint(self) -> str:
@@ -123,7 +124,8 @@ class StoreClient:
         return self.access.endpoints[self._at]
 
     async def close(self) -> None:
-        """End all connections."""
+        """End all connections. Whoever asks afterwards is told that the store cannot be reached."""
+        self._is_closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -313,6 +315,8 @@ class StoreClient:
             raise StoreSilent(errors.UNAUTHENTICATED) from None
 
     def _post(self, endpoint: str, path: str, data: bytes) -> aiohttp.client._RequestContextManager:
+        if self._is_closed:
+            raise StoreSilent(errors.UNREACHABLE)
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 ssl=self.access.context or False, limit=CONNECTIONS_MOST, resolver=StoreResolver(), ttl_dns_cache=10

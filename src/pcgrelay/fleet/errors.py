@@ -32,7 +32,8 @@ class StoreProblem(RunError):
     """Something that was asked of the store was not done. reason: of SILENCES or STORE_REFUSALS."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The store of the fleet: {_SENTENCES[reason]}.")
+        self.words = _SENTENCES.get(reason, reason)
+        super().__init__(f"The store of the fleet: {self.words}.")
         self.reason = reason
 
 

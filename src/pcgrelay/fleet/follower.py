@@ -28,10 +28,21 @@ Changed = Callable[[str, SignedValue | None], None]
 class Follower:
     """What is believed of the keys below one prefix. `run` is its task; all else is called from the event loop."""
 
-    def __init__(self, client: StoreClient, prefix: str, judge: Judge, clock: Clock, changed: Changed) -> None:
-        """changed: called with a key and its new value; None: a store that answers says that it is gone."""
+    def __init__(
+        self,
+        client: StoreClient | None,
+        prefix: str,
+        judge: Judge,
+        clock: Clock,
+        changed: Changed,
+        refused: Counter[str] | None = None,
+    ) -> None:
+        """changed: called with a key and its new value; None: a store that answers says that it is gone.
+
+        client: None if `use` says later which. refused: counts of refused values, by reason.
+        """
         self.values: dict[str, SignedValue] = {}
-        self.refused: Counter[str] = Counter()  # by reason
+        self.refused: Counter[str] = Counter() if refused is None else refused
         self.loaded = False  # everything was known once
         self.heard_ms: int | None = None  # when the store last said anything of this prefix
         self._client = client
@@ -40,8 +51,13 @@ class Follower:
         self._clock = clock
         self._changed = changed
         self._revision = 0  # up to which everything is known; 0: load
+        self._ends = False  # whether the watch that runs ends at its next word, so that everything is loaded again
         self._raw: dict[str, bytes] = {}  # of values that are believed
         self._known: dict[str, tuple[int, int]] = {}  # epoch and revision that were taken last, also of what is gone
+
+    def use(self, client: StoreClient) -> None:
+        """Follow by another client from the next `run` on; what is known stays, and older values are still refused."""
+        self._client, self._revision, self.loaded = client, 0, False
 
     async def run(self) -> None:
         """Follow for as long as the task lives."""
@@ -60,7 +76,7 @@ class Follower:
 
     def judge_again(self) -> None:
         """Load and verify everything again, because trust has changed. What is not trusted any more ends at once."""
-        self._revision = 0
+        self._revision, self._ends = 0, True
         for key, raw in list(self._raw.items()):
             try:
                 open_value(key, raw, self.values[key].revision, self._judge)
@@ -68,16 +84,27 @@ class Follower:
                 self.refused[refused.reason] += 1
                 self._forget(key)
 
+    def forget_all(self) -> None:
+        """Forget what is there, without a word; older values are still refused. It is loaded again by `run`."""
+        self._raw.clear()
+        self.values.clear()
+        self._revision, self._ends, self.loaded = 0, True, False
+
     async def _follow(self) -> None:
+        assert self._client is not None
+        self._ends = False
         if not self._revision:
             loaded = await self._client.load(self._prefix)
             self._heard()
             await self._take_all(loaded)
-            self._revision = loaded.revision
-            self.loaded = True
+            if self._ends:
+                return
+            self._revision, self.loaded = loaded.revision, True
         async with aclosing(self._client.watch(self._prefix, self._revision + 1)) as watch:
             async for told in watch:
                 self._heard()
+                if self._ends:
+                    return
                 if told.began and told.revision < self._revision:
                     # Another store, or a member that lags: what the majority has is asked for.
                     self._revision = 0

@@ -27,6 +27,7 @@ from pcgrelay.gateway.approvals import Approvals
 from pcgrelay.gateway.audit import NodeAudit
 from pcgrelay.gateway.bundles import RealmBundles
 from pcgrelay.gateway.clocks import Clocks
+from pcgrelay.gateway.fleet import NodeFleet
 from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
 from pcgrelay.gateway.lists import RevocationLists
@@ -109,6 +110,8 @@ class Node:
         self.audit = NodeAudit(self.local, log, clock)
         self.audit.in_force = self.approvals.in_force
         self.witnesses = Witnesses(self.local, self.audit, log.emit, clock, self.writes)
+        self.fleet = NodeFleet(self.local, log.emit, clock)
+        self.fleet.draining = lambda: self.draining
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -124,6 +127,7 @@ class Node:
         self.refused.register("twins", self.twins.refused)
         self.refused.register("witnesses", self.witnesses.refused)
         self.refused.register("approvals", self.approvals.refused)
+        self.refused.register("fleet", self.fleet.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
         # The part of an edge or a relay alone.
@@ -163,6 +167,7 @@ class Node:
         """Begin to dial and log that the node is ready: the listeners are open and the core runs."""
         self._tick_task = spawn(self._tick(), "tick", self.emit)
         self.link_table.start()
+        self.fleet.start()
         self.emit(
             NodeReady(
                 node=self.config.node.id.dotted,
@@ -229,12 +234,14 @@ class Node:
         renewed: the files of [identity] have changed.
         """
         judged = before.policy != self.config.policy or renewed
+        self.fleet.apply()
         self.listeners.apply(self.config.listens, prepared)
         self.readers.apply(self.config, prepared, trust_changed=renewed)
         self.audit.apply()
         self.link_table.reload()
         if judged:
             self.role.trust_changed()
+            self.fleet.trust_changed()
         self.role.apply(prepared)
         if judged:
             # Last, and only if necessary: there may be thousands of signatures to verify.
@@ -252,6 +259,7 @@ class Node:
         self.readers.trust_changed()
         self.link_table.judge()
         self.role.trust_changed()
+        self.fleet.trust_changed()
         self.exchange.reload()
 
     def _realm_says(self, terms: RealmTerms, fresh: LocalIdentity | None) -> None:
@@ -325,6 +333,7 @@ class Node:
         await self.role.close(Code.DRAINING)
         await self.link_table.stop(Code.DRAINING)
         await self.witnesses.stop()
+        await self.fleet.stop()
         self.plane.stop()
         self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))
         await self.audit.stop()
@@ -459,6 +468,7 @@ class Node:
         self.exchange.tick()
         self.objects.tick()
         self.bundles.tick()
+        self.fleet.tick()
         links = list(self.link_table.links.values())
         self.watch.look(links, self.config)
         self.twins.look(links, self.exchange.catalogue)

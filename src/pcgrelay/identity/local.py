@@ -22,6 +22,7 @@ from pcgrelay.identity.handshake import HandshakeParameters, session_cap
 from pcgrelay.identity.lists import RevocationList, is_revoked, lists_in_force, received_of, with_received
 from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
+from pcgrelay.identity.store_tls import StoreCredentials, load_store_credentials
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.clearances import LOWEST, OPEN, clearances_of
@@ -92,6 +93,8 @@ class LocalIdentity:
         others = [each for each in self.received() if each.issuer != brought.issuer]
         fresh = LocalIdentity(self.written, self.from_files, received=[*others, brought], terms=self.terms)
         fresh.hold(self.config)
+        # The files of [fleet] are read by a reload alone.
+        fresh.store_credentials = self.store_credentials
         fresh.prepare()
         return fresh
 
@@ -99,7 +102,14 @@ class LocalIdentity:
         """Do what is slow or may fail before `take`. Raises ConfigError."""
         self.dated  # noqa: B018 - evaluated here
         self.lists  # noqa: B018 - evaluated here
+        self.store_credentials  # noqa: B018 - evaluated here
         self.prepare_readers()
+
+    @cached_property
+    def store_credentials(self) -> StoreCredentials | None:
+        """The files of [fleet]; None: there is no store. Raises ConfigError, PermissionProblem."""
+        settings = self.written.fleet
+        return None if settings is None else load_store_credentials(settings, self.from_files)
 
     @cached_property
     def reader_context(self) -> ssl.SSLContext:
@@ -132,6 +142,7 @@ class LocalIdentity:
         self.from_files = fresh.from_files
         self.dated = fresh.dated
         self.lists = fresh.lists
+        self.store_credentials = fresh.store_credentials
         self.__dict__.pop("reader_context", None)
         if "reader_context" in fresh.__dict__:
             self.reader_context = fresh.reader_context

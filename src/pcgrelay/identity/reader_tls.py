@@ -34,14 +34,14 @@ def reader_context(credentials: Credentials) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         with (
-            _named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.chain)) as chain,
-            _named(credentials.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())) as key,
+            named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.chain)) as chain,
+            named(credentials.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())) as key,
         ):
             context.load_cert_chain(chain, key)
-        with _named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.trust)) as trust:
+        with named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.trust)) as trust:
             context.load_verify_locations(trust)
         if credentials.crls:
-            with _named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.crls)) as lists:
+            with named(b"".join(each.public_bytes(Encoding.PEM) for each in credentials.crls)) as lists:
                 context.load_verify_locations(lists)
             issuers = {crl.issuer for crl in credentials.crls}
             whole = all(anchor.subject in issuers for anchor in credentials.trust)
@@ -64,7 +64,7 @@ def reader_refusal(error: Exception) -> str:
 
 
 @contextmanager
-def _named(content: bytes) -> Iterator[str]:
+def named(content: bytes) -> Iterator[str]:
     """Give memory a name under which `ssl` can open it, and wipe it afterwards."""
     descriptor = os.memfd_create("pcgrelay-reader", os.MFD_CLOEXEC)
     try:

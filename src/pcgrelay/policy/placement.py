@@ -391,6 +391,20 @@ AUDIT = Table(
     ),
     without="nothing of what follows is kept for an auditor",
 )
+FLEET = Table(
+    "fleet",
+    lambda config: [] if config.fleet is None else [config.fleet],
+    (
+        # Whoever has the store can keep changes from this node, and sees where it is and how busy.
+        Key("store", _of("store"), judging.widens),
+        Key("endpoints", _sorted("endpoints"), judging.members, []),
+        _local("certificate"),
+        _local("key"),
+        _local("trust"),
+        _local("user"),
+        _local("password"),
+    ),
+)
 RULE_TABLES = (LISTEN, LINK, EXPORT, IMPORT, DIRECT)  # whose entries have owner, reason, change and until
 # What tests may use: the node does not.
 ASSURE = Table("assure", lambda config: [config.assure], (_local("probe"), _local("revoked")))
@@ -402,7 +416,7 @@ REALM = Table(
 )
 TABLES = (
     NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT, ASSURE, REALM,
-    _reader("metrics"), _reader("page"), APPROVALS,
+    _reader("metrics"), _reader("page"), APPROVALS, FLEET,
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from pcgrelay.session.session import State
 from pcgrelay.views.audit import audit_status
 from pcgrelay.views.cutover import cutover_lines
 from pcgrelay.views.drills import drills_status
+from pcgrelay.views.fleet import fleet_status
 from pcgrelay.views.markings import clearances_status, link_cleared, node_marking
 from pcgrelay.views.moments import moment
 from pcgrelay.views.organisations import organisations_status
@@ -86,6 +87,7 @@ def node_status(node: Node) -> Status:
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         audit=audit_status(node),
         configuration=node.configuration,
+        fleet=fleet_status(node),
         twins=tuple(peer.dotted for peer in node.twins.all),
         tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),
         approvals=structs.replace(node.approvals.status(), waiting=node.waiting.found),

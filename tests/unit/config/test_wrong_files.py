@@ -40,6 +40,7 @@ REQUIRED = {
     "direct": ["service", "name", "address"],
     "drill": ["kind", "every"],
     "approvals": ["signers"],
+    "fleet": ["store", "endpoints"],
 }
 MIDNIGHT = "T00:00:00"  # a date with a time is none, where a date is wanted
 BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\n", "*"]
@@ -182,6 +183,13 @@ BAD_VALUES: dict[str, list[Any]] = {
     "approvals.revoked": ["", "a\0"],
     "approvals.holds": ["yes", 1],
     "approvals.most_days": [0, 3_661],
+    "fleet.store": ["", "redis"],
+    "fleet.endpoints": [[], ["http://127.0.0.1:2379"], ["https://127.0.0.1"], ["https://0.0.0.0:2379"], [1]],
+    "fleet.certificate": ["", "a.pem"],
+    "fleet.key": ["a.key"],
+    "fleet.trust": ["", "a\0"],
+    "fleet.user": ["kent-1", "a b"],
+    "fleet.password": ["password"],
     **{f"{table}.owner": BAD_OWNERS for table in ("listen", "link", "export", "import", "direct")},
     **{f"{table}.reason": BAD_LINES for table in ("listen", "link", "export", "import", "direct")},
     **{f"{table}.change": BAD_LINES for table in ("listen", "link", "export", "import", "direct")},

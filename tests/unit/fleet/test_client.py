@@ -240,3 +240,11 @@ async def test_a_value_that_no_store_would_take_is_not_sent(client: StoreClient,
     with pytest.raises(StoreRefused):
         await client.put("nodes/a", bytes(module.VALUE_MOST_BYTES + 1))
     assert store.members[0].asked == []
+
+
+async def test_a_client_that_was_closed_asks_nobody(store: FakeEtcd, client: StoreClient) -> None:
+    await client.put("nodes/a", b"one")
+    await client.close()
+    with pytest.raises(StoreSilent):
+        await client.get("nodes/a")
+    assert store.members[0].asked == ["kv/put"]
