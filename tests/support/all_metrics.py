@@ -10,6 +10,7 @@ from pcgrelay.admin.bundles import BundleStatus
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.discovery import DiscoveryStatus
+from pcgrelay.admin.fleet_answers import FleetStatus
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import (
     ApprovalsStatus,
@@ -80,6 +81,7 @@ def all_metrics_text() -> str:
         clocks=(ClockStatus(peer="met-1.met.police.example", skew_s=1),),
         credentials=CREDENTIALS,
         bundle=BundleStatus(epoch=2, not_before=NOW, not_after=NOW),
+        fleet=FleetStatus(store="etcd", live=True),
         refusals={"revoked": 1},
         approvals=ApprovalsStatus(
             active=True,
