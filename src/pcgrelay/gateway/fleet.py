@@ -19,7 +19,7 @@ from pcgrelay import __version__
 from pcgrelay.clock import Clock
 from pcgrelay.config import FleetSettings
 from pcgrelay.errors import PcgrelayError
-from pcgrelay.fleet import values
+from pcgrelay.fleet import errors, values
 from pcgrelay.fleet.client import StoreAccess, StoreClient, StoreState
 from pcgrelay.fleet.errors import StoreProblem
 from pcgrelay.fleet.follower import Changed, Follower
@@ -123,15 +123,23 @@ class NodeFleet:
 
     def apply(self) -> None:
         """Use the store that the configuration names, if that is another one, or the files for it are others."""
-        settings = self._local.written.fleet
-        wanted = (settings, self._local.store_credentials)
-        if not self._is_started or wanted == self._in_use:
+        if not self._is_started:
             return
+        settings = self._local.written.fleet
+        try:
+            wanted = (settings, self._local.store_credentials)
+            if wanted == self._in_use:
+                return
+            access = None if settings is None or wanted[1] is None else self._access(settings, wanted[1])
+        except PcgrelayError:
+            # `check` has found the files good, and they have changed since. A node that was taken over must go on.
+            wanted, access = (settings, None), None
+            self._emit(FleetStoreSilent(reason=errors.TLS))
         self._in_use = wanted
         self._end()
-        if settings is None or wanted[1] is None:
+        if access is None:
             return
-        client = self.client = StoreClient(self._access(settings, wanted[1]), self._clock, self._told)
+        client = self.client = StoreClient(access, self._clock, self._told)
         self._lease = KeptLease(client, self._clock, renewed=self._renewed)
         for follower in (*self._followers, self.nodes, self.locks):
             follower.use(client)

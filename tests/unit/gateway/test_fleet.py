@@ -239,6 +239,20 @@ async def test_another_store_is_used_from_a_reload_on_and_none_without_a_table(r
     assert running.fleet.state is None
 
 
+async def test_files_that_have_become_wrong_end_no_node(running: Running, fleet: Fleet) -> None:
+    await until_async(running.report)
+    running.local.take(identity(fleet, "kent-1"))
+    running.fleet.apply()
+    wrong = fleet.folder / "wrong.pem"
+    wrong.write_text("nothing")
+    fresh = identity(fleet, "kent-1", fleet={**TABLE, "trust": str(wrong)})
+    running.local.written = fresh.written
+    running.local.__dict__.pop("store_credentials")
+    running.fleet.apply()
+    assert running.fleet.client is None
+    assert running.events[-1] == "fleet.store_silent"
+
+
 def test_figures_alone_are_no_news() -> None:
     one = NodeReport(process="a", role="edge", version="1", at_s=1.0, streams=1, load_percent=3)
     changes: list[Callable[[NodeReport], NodeReport]] = [
