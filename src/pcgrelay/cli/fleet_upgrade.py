@@ -14,13 +14,13 @@ from pcgrelay import config
 from pcgrelay.cli.root import config_option
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import ConfigError, RunError, UsageProblem
-from pcgrelay.fleet.client import StoreAccess, StoreClient
+from pcgrelay.fleet.access import store_access
+from pcgrelay.fleet.client import StoreClient
 from pcgrelay.fleet.lock import Holder
 from pcgrelay.fleet.report import UPGRADE
 from pcgrelay.fleet.roll import Member, Roll
-from pcgrelay.fleet.values import root_of, signing_as
+from pcgrelay.fleet.values import signing_as
 from pcgrelay.identity.local import LocalIdentity
-from pcgrelay.identity.store_tls import store_context
 from pcgrelay.output import counted, say
 
 EPILOG = """\b
@@ -66,16 +66,9 @@ def upgrade(path: Path, one_by_one: bool, only: str | None, dry_run: bool) -> in
 
 
 async def _run(local: LocalIdentity, role: str, dry_run: bool) -> int:
-    settings, credentials = local.config.fleet, local.store_credentials
-    if settings is None or credentials is None:
+    access = store_access(local)
+    if access is None:
         raise ConfigError(f"{local.config.path}: there is no [fleet], so no other node can be told; add it.")
-    access = StoreAccess(
-        endpoints=settings.endpoints,
-        root=root_of(local.config.node.id.realm),
-        context=store_context(credentials),
-        user=settings.user,
-        password=credentials.password,
-    )
     client = StoreClient(access, SYSTEM_CLOCK)
     own = local.config.node.id
     roll = Roll(client, SYSTEM_CLOCK, own, signing_as(local), local, say)

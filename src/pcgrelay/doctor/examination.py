@@ -11,6 +11,7 @@ from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
 from pcgrelay.doctor.machine import examine_machine
 from pcgrelay.doctor.neighbours import examine_links
+from pcgrelay.doctor.store import examine_store
 from pcgrelay.doctor.targets import examine_targets
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.finding import Finding
@@ -20,7 +21,8 @@ DEADLINE_S = 20.0
 
 
 def examine(config: Config, deadline_s: float = DEADLINE_S, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
-    """Return all findings: of `check`, of this machine, of each neighbour and each target, in this order.
+    """Return all findings: of `check`, of this machine, of each neighbour, each target and each member
+    of the store, in this order.
 
     deadline_s: for the network; neighbours and targets are examined at the same time.
     """
@@ -29,10 +31,13 @@ def examine(config: Config, deadline_s: float = DEADLINE_S, clock: Clock = SYSTE
 
 
 async def _network(config: Config, deadline_s: float, clock: Clock) -> list[Finding]:
-    links, targets = await asyncio.gather(
-        examine_links(config.links, _own(config, clock), clock, deadline_s), examine_targets(config, deadline_s)
+    own = _own(config, clock)
+    links, targets, store = await asyncio.gather(
+        examine_links(config.links, own, clock, deadline_s),
+        examine_targets(config, deadline_s),
+        examine_store(own, clock),
     )
-    return [*links, *targets]
+    return [*links, *targets, *store]
 
 
 def _own(config: Config, clock: Clock) -> LocalIdentity | None:
