@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--move-soak", type=float, default=3.0, help="seconds of each step under real clients")
     group.addoption("--acceptance", action="store_true", help="with the cases of `make acceptance` alone")
     group.addoption("--figures", type=Path, help="where the figures of the run are written, as JSON")
+    group.addoption("--store-cut", type=float, default=60.0, help="seconds a relay is cut from the store of its fleet")
     group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")
     group.addoption("--chaos", type=float, default=20.0, help="seconds of chaos")
     group.addoption("--upgrade-from", default="baa4472", help="the commit whose nodes are upgraded to this code")
