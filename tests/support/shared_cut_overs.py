@@ -76,6 +76,9 @@ class SharedEdges:
     async def add(self, name: str) -> CutRunning:
         edge = await cut_running(self.nodes, name=name)
         store = NodeStore(edge.node, await self.etcd.add_member())
+        if (own := edge.edge.cutovers.shared) is not None:
+            # The store that its configuration does not name.
+            await own.stop()
         edge.edge.cutovers.share(store)
         edge.edge.cutovers.apply()
         store.begin()

@@ -85,6 +85,7 @@ class EdgeRole:
         self.cutovers = Cutovers(
             node, self.services, self.outlets, self.tables.publisher, self.days, lambda: self.tables.is_starting
         )
+        self.cutovers.share(node.fleet)
         self.outlets.is_lost = lambda service: str(service) in self.cutovers.lost
         self.retirement = Retirement(node, self.days, self.cutovers)
         self.outlets.governors += [self.cutovers, self.retirement]

@@ -100,6 +100,11 @@ class NodeFleet:
         return follower
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether the configuration names a store."""
+        return self._local.written.fleet is not None
+
+    @property
     def state(self) -> StoreState | None:
         """Whether the store is heard of; None: there is none."""
         return None if self.client is None else self.client.state

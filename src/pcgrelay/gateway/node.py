@@ -36,6 +36,7 @@ from pcgrelay.gateway.readers import Readers
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.gateway.role import NodeParts, NodeRole
 from pcgrelay.gateway.rule_ends import RuleEnds
+from pcgrelay.gateway.store_bundles import StoreBundles
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.twins import TwinWatch
 from pcgrelay.gateway.waiting import WaitingTexts
@@ -112,6 +113,7 @@ class Node:
         self.witnesses = Witnesses(self.local, self.audit, log.emit, clock, self.writes)
         self.fleet = NodeFleet(self.local, log.emit, clock)
         self.fleet.draining = lambda: self.draining
+        self.store_bundles = StoreBundles(lambda: self.fleet.client, self.bundles, self.local, log.emit)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -168,6 +170,7 @@ class Node:
         self._tick_task = spawn(self._tick(), "tick", self.emit)
         self.link_table.start()
         self.fleet.start()
+        self.store_bundles.begin()
         self.emit(
             NodeReady(
                 node=self.config.node.id.dotted,
@@ -333,6 +336,7 @@ class Node:
         await self.role.close(Code.DRAINING)
         await self.link_table.stop(Code.DRAINING)
         await self.witnesses.stop()
+        await self.store_bundles.stop()
         await self.fleet.stop()
         self.plane.stop()
         self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))

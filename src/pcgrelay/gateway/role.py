@@ -14,6 +14,7 @@ from pcgrelay.config import Config
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.events import Handlers
 from pcgrelay.gateway.approvals import Approvals
+from pcgrelay.gateway.fleet import NodeFleet
 from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.handover.node import NodeHandover
@@ -51,6 +52,10 @@ class NodeParts(Protocol):
     @property
     def approvals(self) -> Approvals:
         """What was approved at it."""
+
+    @property
+    def fleet(self) -> NodeFleet:
+        """The store of the fleet as the node uses it."""
 
     @property
     def state(self) -> StateFolder | None:
