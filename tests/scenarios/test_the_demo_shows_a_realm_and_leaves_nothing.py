@@ -66,6 +66,27 @@ def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
+def test_with_a_store_it_shows_the_fleet(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fleet") as process:
+        out, err = process.communicate(timeout=2 * DEADLINE_S)
+    assert (process.returncode, err) == (0, "")
+    shown = out[out.index("$ pcgrelay fleet -c relay-1.toml") :].splitlines()
+    nodes = {line.split()[0] for line in shown if " ready " in f" {line} "}
+    assert {"relay-1.hub.example", "relay-2.hub.example", "kent-1.kent.police.example"} <= nodes
+    assert max(len(line) for line in shown[: 2 + len(nodes)]) <= 120
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_store_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with demo(tmp_path, "--fleet") as process:
+        _, err = process.communicate(timeout=DEADLINE_S)
+    sentence = "etcd is not installed, and --fleet needs it: apt install etcd-server, or leave --fleet out."
+    assert (process.returncode, err) == (1, f"pcgrelay: {sentence}\n")
+    assert_nothing_is_left(tmp_path)
+
+
 def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
     with demo(tmp_path, "--keep", "--json") as process:
         assert process.stdout is not None

@@ -13,6 +13,7 @@ EPILOG = """\b
 Examples:
   pcgrelay demo               real traffic, a table, and all is gone again
   pcgrelay demo --keep        stays up, with addresses for curl, until Ctrl-C
+  pcgrelay demo --fleet       the same with a store of three members, an etcd
   pcgrelay demo --cutover     a service moves from an old network to the
                               gateway, a fault comes, and nobody notices
   pcgrelay demo --cutover --by-hand realm    the same; you move it
@@ -21,7 +22,8 @@ Examples:
 Exit codes:
    0  everything was moved, and no relay held it in the clear;
       --cutover: the service moved, and no connection failed
-   1  something failed, or a relay did; --out or --listen cannot be used
+   1  something failed, or a relay did; --out or --listen cannot be used;
+      --fleet: etcd is not installed
    2  wrong usage of the command line
   77  this user may not read the memory of its own processes, or may not
       write where --out says
@@ -30,6 +32,8 @@ Exit codes:
 
 @click.command(epilog=EPILOG)
 @click.option("--keep", is_flag=True, help="Stay up, and print what to try.")
+@click.option("--fleet", "with_fleet", is_flag=True, help="Start a store of three members, which the nodes share, and "
+              "show the fleet. etcd has to be installed.")  # fmt: skip
 @click.option("--cutover", "is_cutover", is_flag=True, help="Move a service from an old network to the gateway.")
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="With --cutover: where the report is "
               "written, a new folder; unless said, cutover-report-DATE-TIME here.")  # fmt: skip
@@ -41,7 +45,14 @@ Exit codes:
 @click.option("--quick", is_flag=True, help="With --cutover: three steps and short soaks, about half a minute.")
 @json_option
 def demo(
-    keep: bool, is_cutover: bool, out: Path | None, listen: str, by_hand: Path | None, quick: bool, as_json: bool
+    keep: bool,
+    with_fleet: bool,
+    is_cutover: bool,
+    out: Path | None,
+    listen: str,
+    by_hand: Path | None,
+    quick: bool,
+    as_json: bool,
 ) -> int | None:
     """Run a whole realm on this machine, for demonstration.
 
@@ -58,7 +69,9 @@ def demo(
             raise UsageProblem(f"{option} belongs to --cutover; write: pcgrelay demo --cutover {option}")
         from pcgrelay import demo as demonstration  # noqa: PLC0415
 
-        return demonstration.run(keep=keep, as_json=as_json)
+        return demonstration.run(keep=keep, with_fleet=with_fleet, as_json=as_json)
+    if with_fleet:
+        raise UsageProblem("--fleet is about another demonstration than --cutover; leave one of them out.")
     from pcgrelay.demo import cutover  # noqa: PLC0415
 
     if by_hand is None:

@@ -19,7 +19,17 @@ from pcgrelay.demo.memory import Search, searched
 from pcgrelay.demo.node import Node
 from pcgrelay.demo.payload import MARKER, Payload
 from pcgrelay.demo.realm import MEMBERS, Realm
-from pcgrelay.demo.report import DRAWING, Address, Facts, Searched, link_facts, print_addresses, print_facts
+from pcgrelay.demo.report import (
+    DRAWING,
+    Address,
+    Facts,
+    Searched,
+    link_facts,
+    print_addresses,
+    print_facts,
+    print_fleet,
+)
+from pcgrelay.demo.store import Store, fleet_shown
 from pcgrelay.demo.targets import Target
 from pcgrelay.demo.traffic import Markers, Moved, moved
 from pcgrelay.errors import PcgrelayError
@@ -29,14 +39,15 @@ PASSES = 5  # over each relay while markers flow; one more follows afterwards
 EDGE_PASSES = 2
 
 
-def run(*, keep: bool, as_json: bool) -> int | None:
+def run(*, keep: bool, with_fleet: bool, as_json: bool) -> int | None:
     """Run the demonstration; return the exit code: 1 if a relay held plaintext. Ctrl-C ends it at any point."""
     console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
     began = time.monotonic()
     with Ending() as ending, ExitStack() as stack:
         folder = temporary_folder(stack)
         payload, realm = Payload(), Realm(folder)
-        _launch(console, realm, payload, stack, keep)
+        store = Store.find(folder) if with_fleet else None
+        _launch(console, realm, payload, stack, keep, store)
         with ending.may_come():
             realm.wait()
             started = time.monotonic()
@@ -48,6 +59,9 @@ def run(*, keep: bool, as_json: bool) -> int | None:
                 # If a node has ended, that is the cause, whatever was noticed first.
                 realm.refuse_dead()
                 raise
+        if store is not None and not as_json:
+            with ending.may_come():
+                print_fleet(console, realm.relays[0].config, fleet_shown(realm.relays[0].config, len(realm.nodes)))
         if as_json:
             print_json(facts)
             sys.stdout.flush()
@@ -62,7 +76,9 @@ def run(*, keep: bool, as_json: bool) -> int | None:
     return 0 if facts.ok else 1
 
 
-def _launch(console: Console, realm: Realm, payload: Payload, stack: ExitStack, keep: bool) -> None:
+def _launch(
+    console: Console, realm: Realm, payload: Payload, stack: ExitStack, keep: bool, store: Store | None
+) -> None:
     console.print("A realm of two relays and three organisations, on this machine:")
     console.print()
     for line in DRAWING:
@@ -73,7 +89,12 @@ def _launch(console: Console, realm: Realm, payload: Payload, stack: ExitStack, 
         target = Target(f"{member.service_name} answers", payload)
         stack.callback(target.close)
         targets[member.organisation] = target.address
+    realm.tables = "" if store is None else store.tables
     realm.prepare(targets, with_database=keep)
+    if store is not None:
+        stack.callback(store.stop)
+        store.start()
+        store.wait()
     stack.callback(realm.stop)
     realm.launch()
 

@@ -28,6 +28,7 @@ class Nodes:
 
     folder: Path
     nodes: list[Node] = field(default_factory=list)
+    tables: str = ""  # that all configurations have
 
     @property
     def relays(self) -> list[Node]:
@@ -86,7 +87,7 @@ class Nodes:
         """Write a node's configuration; more: further keys of [node], a line each."""
         node = Node(name, role == "relay", self.folder)
         head = _HEAD.format(name=name, organisation=organisation, realm=REALM, role=role, admin=node.admin, more=more)
-        node.config.write_text(head + tables)
+        node.config.write_text(head + tables + self.tables)
         self.nodes.append(node)
 
     def _left(self, node: Node) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from rich.console import Console
@@ -91,6 +92,14 @@ def print_facts(console: Console, facts: Facts) -> None:
     _print_links(console, facts.links)
     console.print()
     _print_searches(console, facts)
+
+
+def print_fleet(console: Console, config: Path, shown: str) -> None:
+    """Print what the store of the fleet has, as `pcgrelay fleet` shows it at a node."""
+    console.print()
+    console.print(Text(f"$ pcgrelay fleet -c {config.name}", style="bold"))
+    for line in shown.splitlines():
+        console.print(Text(line))
 
 
 def _print_ways(console: Console, ways: Sequence[Moved]) -> None:

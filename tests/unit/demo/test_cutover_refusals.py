@@ -181,3 +181,9 @@ def test_what_belongs_to_a_cut_over_is_refused_without_it(options: list[str]) ->
     done = CliRunner().invoke(command, ["demo", *options])
     assert isinstance(done.exception, UsageProblem)
     assert f"{options[0]} belongs to --cutover" in str(done.exception)
+
+
+def test_two_demonstrations_at_once_are_refused() -> None:
+    done = CliRunner().invoke(command, ["demo", "--cutover", "--fleet"])
+    assert isinstance(done.exception, UsageProblem)
+    assert "--fleet is about another demonstration" in str(done.exception)
