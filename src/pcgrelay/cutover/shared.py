@@ -47,7 +47,7 @@ Text = Annotated[str, Meta(max_length=TEXT_MOST)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class SharedState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SharedState(Struct, frozen=True, kw_only=True):
     """A decision, as it is written. Shares follow from plan, phase and step."""
 
     service: Annotated[str, Meta(max_length=512)]

@@ -18,7 +18,7 @@ from pcgrelay.ranges import Count
 EDGES_MOST = 64
 
 
-class EdgeFigures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EdgeFigures(Struct, frozen=True, kw_only=True):
     """One edge's sums of a run, as they are written once a second."""
 
     service: Annotated[str, Meta(max_length=512)]

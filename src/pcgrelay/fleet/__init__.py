@@ -13,7 +13,8 @@ Below `pcg/1/REALM/` the keys are:
 |---|---|---|
 | `nodes/ORGANISATION/NODE` | the report of a node, under its lease | that node |
 | `counts/ORGANISATION/NODE/...` | what one node has counted | that node |
-| `cutover/ORGANISATION/...` | the state of a cut-over | a node of that organisation |
+| `cutover/ORGANISATION/SERVICE/...` | the state of a cut-over, and who decides it | a node of that organisation |
+| `bundle` | the realm's bundle, which has a signature of its own | anybody |
 | `locks/ORGANISATION/NAME` | who may change something, under a lease | a node of that organisation |
 | `orders/ORGANISATION/NODE/upgrade` | an order to a node | a node of that organisation |
 

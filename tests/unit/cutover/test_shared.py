@@ -85,9 +85,7 @@ def test_nothing_but_a_step_back_is_made_by_itself() -> None:
         shared.narrow(Mine(2), KNOWN, FIRST)
 
 
-@pytest.mark.parametrize(
-    "change", [{"epoch": 0}, {"run": 1 << 50}, {"plan_sha256": "no"}, {"more": 1}, {"sentence": "x" * 5_000}]
-)
+@pytest.mark.parametrize("change", [{"epoch": 0}, {"run": 1 << 50}, {"plan_sha256": "no"}, {"sentence": "x" * 5_000}])
 def test_a_record_beyond_its_bounds_is_none(change: dict[str, object]) -> None:
     values = {**msgspec.to_builtins(FIRST), **change}
     with pytest.raises(msgspec.ValidationError):
