@@ -151,6 +151,11 @@ class Cutover:
 
     # -- what is seen ------------------------------------------------------------------------------------------
 
+    def share(self, sharing: CutoverSharing | None) -> None:
+        """Share it with other edges, or go by itself from now on; what was known of the others is kept."""
+        self.state = structs.replace(self.state, shared=self._shared_part())
+        self.sharing = sharing
+
     def begin(self) -> None:
         """Count from the meters as they are."""
         self._readings = {name: Reading(figures) for name, figures in self._figures()}

@@ -142,12 +142,13 @@ class SharedCutovers:
     def attach(self, cutover: Cutover) -> None:
         """Have a cut-over share, from what is kept of it and from what the store has said, or go by itself."""
         if not self._store.is_wanted:
-            cutover.state, cutover.sharing = cutover.to_keep(), None
+            cutover.share(None)
             return
-        cutover.sharing = cutover.sharing or CutoverSharing(str(self._id), cutover.plan, cutover.state.shared)
+        sharing = cutover.sharing or CutoverSharing(str(self._id), cutover.plan, cutover.state.shared)
+        cutover.share(sharing)
         seen = self._seen.get(cutover.service)
         if seen is not None:
-            self._take(cutover.sharing, seen)
+            self._take(sharing, seen)
 
     def _state_changed(self, key: str, value: SignedValue | None) -> None:
         service, _, kind = key.removeprefix(f"{CUTOVER}/{self._id.organisation}/").rpartition("/")
