@@ -29,6 +29,7 @@ CONTROL_LAYERS = [
         "unit_checks",
         "clearance_checks",
         "rule_checks",
+        "service_checks",
         "approval_checks",
         "kernel_checks",
         "realm_checks",
