@@ -230,14 +230,15 @@ def test_a_roll_that_is_killed_leaves_no_lock(three: Fleet) -> None:
     first, second = three.relays
     command: list[str | Path] = [PCGRELAY, "fleet", "upgrade", "--one-by-one", "-c", first.config]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    moment = second.moment()
+    moment, moment_of_first = second.moment(), first.moment()
     second.await_log("fleet.order", after=moment, seconds=60)
+    until(lambda: three.shown(first)["lock"], 10, "the lock is held", step_s=0.05)
     running.kill()
     running.communicate(timeout=20)
     until(lambda: second.log("handover.done", moment), 60, "the node that was begun goes on")
     three.adopt(second)
     until(lambda: not three.shown(first)["lock"], 40, "the lock is gone with its lease", step_s=0.2)
-    assert not first.log("handover.done", after=first.moment())
+    assert not first.log("handover.done", after=moment_of_first)
     three.await_ready()
 
 
