@@ -120,6 +120,7 @@ def run_world(
 def test_each_attempt_has_one_outcome_and_nothing_is_left(
     far: str, old: str, state: int, share: int, granted: bool, careful: bool, loses: bool, manners: list[str]
 ) -> None:
+    free_port()  # keeps a descriptor of its own from its first call on
     before = descriptors()
     run_world(far, old, state, share, granted, careful, loses, manners)
     gc.collect()

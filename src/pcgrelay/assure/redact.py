@@ -17,8 +17,8 @@ from pcgrelay.assure.facts import Facts
 HIDDEN = "(not shown)"
 # Addresses, payload of probes, files, and persons; by the name of the key, in whatever table.
 HIDDEN_KEYS = frozenset(
-    "address admin admin_group also certificate crl discover endpoints group inventory key listen networks owner "
-    "password probe_expect probe_send revoked signers source state target trust user".split()
+    "address admin admin_group also bundle certificate crl discover endpoints group inventory key listen networks "
+    "owner password probe_expect probe_send revoked signers source state target trust user".split()
 )
 SHOWN_KEYS = frozenset(
     "access allow approvals audit auto bearer caller careful change clearances connect_timeout_ms direct drill every "

@@ -196,7 +196,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
     "a failed drill": ("R2", "the drill failed", lambda world: world.drilled(result="failed")),
     "a drill of another node": ("R2", "another node", lambda world: world.drilled(node="met-1.met.police.example")),
     "a corrupt back-up": ("R6", "", bad_disk),
-    "a component that is not listed": ("S1", "msgspec is not in it", lambda world: world.components(["uvloop"])),
+    "a component that is not listed": ("S1", "cryptography is not in it", lambda world: world.components(["uvloop"])),
     "a file of the wheel changed": ("S2", "model.py was changed", changed_file),
     "an OpenSSL past its support": ("S3", "was supported by OpenSSL until 2026-04-09", library),
     "a release past its date": ("S4", "is 500 days old", lambda world: world.made(500)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pcgrelay import config
 from pcgrelay.config import schema
-from pcgrelay.config.all_errors import ERRORS_MOST
+from pcgrelay.config.all_errors import DOUBTS, ERRORS_MOST
 from pcgrelay.errors import ConfigError
 from tests.support.documented_config import DOCUMENTED, PATH, approved, documented, written
 
@@ -74,6 +74,8 @@ def test_pairs_of_wrong_keys_are_told_both() -> None:
     names = [name for name in schema.EXAMPLES if "." in name and not name.startswith("approvals.")]
     for _ in range(60):
         first, second = chosen.sample(names, 2)
+        if first in DOUBTS.get(second, ()) or second in DOUBTS.get(first, ()):
+            continue  # one of the two is wrong perhaps only because the other is
         planted = [(*name.split(".", 1), {}) for name in (first, second)]
         told = keys_named(sentences_of(with_planted(planted)))
         assert sorted(told) == sorted((first, second))

@@ -59,7 +59,8 @@ def test_every_record_has_its_event_and_no_field_for_what_must_not_be_kept(kind:
 NOT_AUDITED = set(
     """
     member.away member.back link.control_lost lane.down session.stalled session.resumed listener.paused
-    catalogue.refused service.full crl.too_large discovery.failed outlet.failing outlet.well
+    catalogue.refused service.full crl.too_large discovery.failed fleet.store_refuses fleet.store_live
+    fleet.store_silent outlet.failing outlet.well
     audit.failing audit.well audit.refusing handover.done
     rule.ending rule.unreturned
     import.up import.down import.unavailable import.moved target.unresolved target.failing target.well

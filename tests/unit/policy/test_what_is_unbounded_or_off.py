@@ -54,6 +54,7 @@ LADDERS: dict[str, Ladder] = {
     "policy.members": [([], ABSENT), (["hub.example"],), (["*"],)],
     "policy.relays": [([],), (["hub.example"],), (["hub.example", "met.police.example"],), (ABSENT,)],
     "policy.clearances": [({"hub.example": "OFFICIAL"},), ({"hub.example": "SECRET"},), (ABSENT,)],
+    "link.peers": [(["r1.hub.example"],), (["r1.hub.example", "r2.hub.example"],), (ABSENT,)],
     "identity.crl": [("realm.crl",), (ABSENT,)],
     "node.admin_group": [(ABSENT,), ("root",)],
     "approvals.revoked": [("krl",), (ABSENT,)],
@@ -93,6 +94,10 @@ def built(key: str, value: object) -> Config:
     entry = values.setdefault(table, {"signers": "allowed_signers"})
     entry = entry[0] if isinstance(entry, list) else entry
     entry.pop(name, None)
+    if key == "link.peers":
+        del entry["peer"], entry["address"]
+        entry["discover"] = "_pcgrelay._tcp.relays.example"
+        values["policy"]["relays"] = ["hub.example"]
     if table == "drill":
         entry["window"] = "sun 03:00-05:00"
     if value is not ABSENT:
