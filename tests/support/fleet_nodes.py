@@ -27,7 +27,7 @@ class Fleet:
     def node(self, organisation: str, name: str, **wrong: bool) -> LocalIdentity:
         """Return the identity of a node; wrong: as `RealmPki.issue` takes it."""
         files = self.pki.issue(organisation, name, **wrong)  # type: ignore[arg-type]
-        path = self.folder / f"{name}.{organisation}.toml"
+        path = self.folder / f"{name}.{organisation.partition('.')[0]}.toml"  # short, for the socket beside it
         return LocalIdentity(config.load(write_config(path, files, organisation, name, listens=["127.0.0.1:7400"])))
 
     def client(self, store: FakeEtcd, clock: Clock = SYSTEM_CLOCK, user: str = "", password: str = "") -> StoreClient:

@@ -315,7 +315,12 @@ def test_a_strange_drain_is_refused(invoke: Invoke, node: Path, gateway: SimpleN
 def test_demo_passes_its_options_on(invoke: Invoke, demo: SimpleNamespace) -> None:
     assert invoke("demo", "--keep").code == 0
     assert invoke("demo", "--json").code == 0
-    assert demo.calls == [{"keep": True, "as_json": False}, {"keep": False, "as_json": True}]
+    assert invoke("demo", "--fleet").code == 0
+    assert demo.calls == [
+        {"keep": True, "with_fleet": False, "as_json": False},
+        {"keep": False, "with_fleet": False, "as_json": True},
+        {"keep": False, "with_fleet": True, "as_json": False},
+    ]
 
 
 # --- as a process --------------------------------------------------------------------------------------------------

@@ -78,6 +78,10 @@ class Local:
         self.written = whole
         self.config = in_force(whole, now)
 
+    def narrowed(self, config: Config) -> Config:
+        """What a bundle of the realm leaves of a configuration: there is none."""
+        return config
+
 
 class Applied:
     """A node that notes what it is told."""
