@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pcgrelay.config import LinkSettings
 from pcgrelay.dataplane.events import SessionDown, SessionResumed, SessionStalled, SessionUp
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.dialled import DialledLink
 from pcgrelay.link.dialler import Dialler
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
@@ -419,11 +419,11 @@ class LinkOfAMoment:
 def test_a_link_is_dialled_a_bounded_number_of_times(error: Exception | None) -> None:
     loop = VirtualLoop()
     settings = SimpleNamespace(peer=B, address="", bearer="")
-    local: Any = SimpleNamespace(config=SimpleNamespace(links=[settings]))
+    local: Any = SimpleNamespace(config=SimpleNamespace(named_links=(settings,), discoveries=()))
     dialled = 0
 
     class Counted(Dialler):
-        async def _dialled(self, settings: LinkSettings, last: object) -> Any:
+        async def _dialled(self, wanted: DialledLink) -> Any:
             nonlocal dialled
             dialled += 1
             if error is not None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue, Offer, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.entries import (
+    STATE_DOWN,
+    STATE_DRAIN,
+    Catalogue,
+    Offer,
+    ReceivedEntry,
+    SignedEntry,
+    VerifiedEntry,
+)
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.services.imports import (
     ROUTES_MOST,
@@ -26,7 +34,7 @@ SERVICE, MAIL = ServiceName("custody", KENT), ServiceName("mail", KENT)
 def catalogue(*entries: tuple[NodeId, Offer]) -> Catalogue:
     table = Catalogue()
     for edge, offer in entries:
-        table.put(1, ReceivedEntry(SignedEntry(b"", b"", ()), edge, 1, 9, (offer,), ()))
+        table.put(1, ReceivedEntry(VerifiedEntry(SignedEntry(b"", b"", ()), edge, 1, 9, (offer,)), ()))
     return table
 
 
