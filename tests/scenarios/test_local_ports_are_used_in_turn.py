@@ -191,12 +191,27 @@ def test_ports_of_other_programs_are_passed_by(across: Across) -> None:
         assert target.seen[0][1] == 40_015
 
 
+def test_if_other_programs_have_the_ports_that_are_tried_the_system_chooses(across: Across) -> None:
+    """A port from which anything else is connected cannot be bound; what connects without may have it."""
+    with callers() as target, callers() as another, contextlib.ExitStack() as stack:
+        address = serve(across, target.address)
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40001 40064\n")
+        others = [stack.enter_context(client(another.address)) for _ in range(64)]
+        assert {each.getsockname()[1] for each in others} == set(range(40_001, 40_065))
+        allow(across, *range(40_001, 40_065))
+        for _ in range(3):
+            assert transfer(address, b"hello") == b"hello"
+        assert {port for _, port in target.seen} <= set(range(40_001, 40_065))
+
+
 def test_after_eight_tries_a_target_is_left_alone_for_a_moment(across: Across) -> None:
     with callers() as target, contextlib.ExitStack() as stack:
         address = serve(across, target.address)
         for port in range(40_001, 40_101, 2):
             taken = stack.enter_context(socket.socket())
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", port))
+            taken.connect(target.address)
         allow(across, *range(40_001, 40_101, 2))
         began = time.monotonic()
         assert is_turned_away(address)

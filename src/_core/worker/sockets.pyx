@@ -67,12 +67,15 @@ cdef PortRing* find_ring(Worker* self, const Target* target, const Source* sourc
                       self.shard.now_us, must)
 
 
-# A port that another program has to itself, or that is in use to this target, is passed by.
+# A port that another program has to itself, or that is in use to this target, is passed by. If all that were tried are,
+# and some of them are another program's, the system chooses: bind() refuses each port from which anything of this
+# machine has connected in the last minute, to whatever target, and connect() only one that is in use to this target.
 cdef int open_in_turn(Worker* self, const Target* target, const Source* source, PortRing* ring, Handle* made,
                       int* tries) noexcept nogil:
     cdef uint64_t now_us = self.shard.now_us
     cdef uint16_t port
     cdef int error
+    cdef bint is_crowded = False
     while tries[0] != 0:
         port = ports_take(&self.shard.ports, &self.shard.pool, ring, now_us, take_chance(self))
         if port == 0:
@@ -89,7 +92,8 @@ cdef int open_in_turn(Worker* self, const Target* target, const Source* source, 
             return open_socket(self, target, source, 0, made)
         if error != EADDRNOTAVAIL and error != EADDRINUSE:
             return error
-    return EADDRNOTAVAIL
+        is_crowded = is_crowded or error == EADDRINUSE
+    return open_socket(self, target, source, 0, made) if is_crowded else EADDRNOTAVAIL
 
 
 # So many at once, as each call of the system costs more than the number.
