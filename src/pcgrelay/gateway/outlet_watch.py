@@ -32,6 +32,7 @@ class _Watched:
     outcome: str = ""  # of most of them
     bad_ms: int | None = None  # since when
     told: bool = False
+    is_away: bool = False
 
 
 class OutletWatch:
@@ -78,6 +79,11 @@ class OutletWatch:
         figures = outlets.meter.figures(index)[0]
         watched = self._watched.setdefault((imported.number, name), _Watched(figures))
         _count(watched, figures)
+        is_away = outlets.away(index) is not Away.NOT
+        if watched.is_away and not is_away:
+            # What failed before says nothing of it now, and without a share nothing would ever try it.
+            watched.failures = 0
+        watched.is_away = is_away
         problem = self.problem(imported, name)
         if not problem:
             if watched.told:
