@@ -19,7 +19,7 @@ from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Stage
 from tests.scenarios.kit.real_programs import run
 from tests.scenarios.kit.two_edges import reload
-from tests.support.applications import Across, client, echo, is_turned_away, read_all, reset, transfer
+from tests.support.applications import Across, client, echo, is_turned_away, read_all, reset, transfer, try_open
 from tests.support.cores import carried_out, frozen_record
 from tests.support.dialled_targets import serve
 from tests.support.handover import hand_over
@@ -87,20 +87,6 @@ def callers(host: str = "127.0.0.1") -> Iterator[Callers]:
         yield made
     finally:
         made.close()
-
-
-def try_open(address: Address) -> socket.socket | None:
-    """A stream that is open until it is closed here, if there is a port for it."""
-    with contextlib.suppress(ConnectionError):
-        connection = client(address)
-        try:
-            connection.sendall(b"hello")
-            assert connection.recv(5) == b"hello"
-        except (ConnectionError, AssertionError):
-            connection.close()
-        else:
-            return connection
-    return None
 
 
 def opened(address: Address) -> socket.socket:

@@ -66,6 +66,20 @@ def client(address: tuple[str, int]) -> socket.socket:
     return connection
 
 
+def try_open(address: tuple[str, int]) -> socket.socket | None:
+    """A stream to an echo that has answered once, and is open until it is closed here; nothing if it was refused."""
+    with contextlib.suppress(ConnectionError):
+        connection = client(address)
+        try:
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"hello"
+        except (ConnectionError, AssertionError):
+            connection.close()
+        else:
+            return connection
+    return None
+
+
 def read_all(connection: socket.socket) -> bytes:
     parts = []
     while data := connection.recv(1 << 18):

@@ -59,24 +59,11 @@ def sign_leaf(
 
     hosts: names and addresses beside its identity.
     """
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))  # the URI alone is the identity; RFC 5280, 4.1.2.6: it is critical then
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(node.uri), *hosts]), critical=True)
-        .sign(key, hashes.SHA256())
+    purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    return _sign_named(
+        _leaf(key, issuer, public_key, not_before, not_after).add_extension(purposes, critical=False),
+        [x509.UniformResourceIdentifier(node.uri), *hosts],
+        key,
     )
 
 
@@ -89,9 +76,21 @@ def sign_signer(
     not_after: datetime,
 ) -> x509.Certificate:
     """Make the certificate of whoever signs the realm's bundles, with the CA's key. It is of no use for TLS."""
+    leaf = _leaf(key, issuer, public_key, not_before, not_after)
+    return _sign_named(leaf, [x509.UniformResourceIdentifier(uri)], key)
+
+
+def _leaf(
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
+    """What each certificate has that is none of a CA."""
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
+        .subject_name(x509.Name([]))  # the URI alone is the identity; RFC 5280, 4.1.2.6: it is critical then
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
@@ -101,9 +100,13 @@ def sign_signer(
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
-        .sign(key, hashes.SHA256())
     )
+
+
+def _sign_named(
+    leaf: x509.CertificateBuilder, names: Sequence[x509.GeneralName], key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    return leaf.add_extension(x509.SubjectAlternativeName(names), critical=True).sign(key, hashes.SHA256())
 
 
 def sign_list(
