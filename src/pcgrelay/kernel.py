@@ -1,13 +1,18 @@
-"""What the kernel is set to, as far as it bounds a node: read from /proc/sys. `kernel_checks` judges it."""
+"""What the kernel is set to, as far as it bounds a node: read from /proc/sys. This is the only reader.
+
+`kernel_checks` judges it for people, and `net.local_ports` by it chooses ports.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import Struct
 
-ROOT = Path("/proc/sys")
+# The second one is where pcgrelay@.service has what is read here, for its /proc has processes alone.
+ROOTS = (Path("/proc/sys"), Path("/run/pcgrelay-sys"))
 FIRST_PORT, LAST_PORT = 1, 65_535
 _READ_MOST = 65_536  # characters of one file
 _NUMBER = re.compile(r"[0-9]{1,20}")
@@ -20,7 +25,9 @@ class Kernel(Struct, frozen=True, kw_only=True):
     """
 
     ports: tuple[int, int] | None = None  # the first and the last that outgoing connections get
-    reserved: tuple[tuple[int, int], ...] = ()  # ranges of ports that they do not get
+    reserved: tuple[tuple[int, int], ...] | None = None  # ranges of ports that they do not get
+    unprivileged: int | None = None  # below it only a process with the right to may choose a port
+    timestamps: int | None = None  # whether TCP has time stamps (RFC 7323)
     accept_queue: int | None = None  # somaxconn
     half_open: int | None = None  # tcp_max_syn_backlog
     cookies: int | None = None  # tcp_syncookies
@@ -34,7 +41,7 @@ class Kernel(Struct, frozen=True, kw_only=True):
 
     def is_reserved(self, port: int) -> bool:
         """Return whether no outgoing connection gets this port."""
-        return any(first <= port <= last for first, last in self.reserved)
+        return any(first <= port <= last for first, last in self.reserved or ())
 
     @property
     def ports_free(self) -> int | None:
@@ -42,50 +49,61 @@ class Kernel(Struct, frozen=True, kw_only=True):
         if self.ports is None:
             return None
         first, last = self.ports
-        taken = sum(max(0, min(last, end) - max(first, start) + 1) for start, end in self.reserved)
+        taken = sum(max(0, min(last, end) - max(first, start) + 1) for start, end in self.reserved or ())
         return max(0, last - first + 1 - taken)
 
 
-def read_kernel(root: Path = ROOT) -> Kernel:
-    """Read the settings. What is absent, unreadable or no number is None: nothing is judged by it."""
+def read_kernel(*roots: Path) -> Kernel:
+    """Read the settings, each in the first of these folders (by default ROOTS) that has it.
+
+    What is absent, unreadable or no number is None: nothing is judged by it.
+    """
+    root = _Roots(roots or ROOTS)
     return Kernel(
-        ports=_range(_numbers(root / "net/ipv4/ip_local_port_range")),
-        reserved=_ranges(_text(root / "net/ipv4/ip_local_reserved_ports")),
-        accept_queue=_one(root / "net/core/somaxconn"),
-        half_open=_one(root / "net/ipv4/tcp_max_syn_backlog"),
-        cookies=_one(root / "net/ipv4/tcp_syncookies"),
-        tracked=_one(root / "net/netfilter/nf_conntrack_count"),
-        tracked_most=_one(root / "net/netfilter/nf_conntrack_max"),
-        files_of_one=_one(root / "fs/nr_open"),
-        files=_one(root / "fs/file-nr"),
-        files_most=_one(root / "fs/file-max"),
-        receive_most=_third(root / "net/ipv4/tcp_rmem"),
-        send_most=_third(root / "net/ipv4/tcp_wmem"),
+        ports=_range(root.numbers("net/ipv4/ip_local_port_range")),
+        reserved=_ranges(root.text("net/ipv4/ip_local_reserved_ports")),
+        unprivileged=root.one("net/ipv4/ip_unprivileged_port_start"),
+        timestamps=root.one("net/ipv4/tcp_timestamps"),
+        accept_queue=root.one("net/core/somaxconn"),
+        half_open=root.one("net/ipv4/tcp_max_syn_backlog"),
+        cookies=root.one("net/ipv4/tcp_syncookies"),
+        tracked=root.one("net/netfilter/nf_conntrack_count"),
+        tracked_most=root.one("net/netfilter/nf_conntrack_max"),
+        files_of_one=root.one("fs/nr_open"),
+        files=root.one("fs/file-nr"),
+        files_most=root.one("fs/file-max"),
+        receive_most=root.third("net/ipv4/tcp_rmem"),
+        send_most=root.third("net/ipv4/tcp_wmem"),
     )
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open() as source:
-            return source.read(_READ_MOST)
-    except (OSError, UnicodeDecodeError):
-        return ""
+@dataclass(frozen=True, slots=True)
+class _Roots:
+    """Folders that have settings, the first one first."""
 
+    folders: tuple[Path, ...]
 
-def _numbers(path: Path) -> list[int] | None:
-    fields = _text(path).split()
-    return [int(each) for each in fields] if fields and all(map(_NUMBER.fullmatch, fields)) else None
+    def text(self, name: str) -> str | None:
+        for folder in self.folders:
+            try:
+                with (folder / name).open() as source:
+                    return source.read(_READ_MOST)
+            except (OSError, UnicodeDecodeError):
+                continue
+        return None
 
+    def numbers(self, name: str) -> list[int] | None:
+        fields = (self.text(name) or "").split()
+        return [int(each) for each in fields] if fields and all(map(_NUMBER.fullmatch, fields)) else None
 
-def _one(path: Path) -> int | None:
-    numbers = _numbers(path)
-    return numbers[0] if numbers else None
+    def one(self, name: str) -> int | None:
+        numbers = self.numbers(name)
+        return numbers[0] if numbers else None
 
-
-def _third(path: Path) -> int | None:
-    """The largest of a least, a default and a largest."""
-    numbers = _numbers(path)
-    return numbers[2] if numbers and len(numbers) == 3 else None
+    def third(self, name: str) -> int | None:
+        """The largest of a least, a default and a largest."""
+        numbers = self.numbers(name)
+        return numbers[2] if numbers and len(numbers) == 3 else None
 
 
 def _range(numbers: list[int] | None) -> tuple[int, int] | None:
@@ -94,13 +112,17 @@ def _range(numbers: list[int] | None) -> tuple[int, int] | None:
     return numbers[0], numbers[1]
 
 
-def _ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """Ranges as the kernel writes them, merged and in order: 8080,9148-9150."""
+def _ranges(text: str | None) -> tuple[tuple[int, int], ...] | None:
+    """Ranges as the kernel writes them, merged and in order: 8080,9148-9150. One that is none: nothing is known."""
+    if text is None:
+        return None
     found = []
-    for each in text.strip().split(","):
-        first, _, last = each.partition("-")
-        if _NUMBER.fullmatch(first) and (not last or _NUMBER.fullmatch(last)):
-            made = _range([int(first), int(last or first)])
-            if made is not None:
-                found.append(made)
+    for each in filter(None, text.strip().split(",")):
+        first, dash, last = each.partition("-")
+        if not _NUMBER.fullmatch(first) or (dash and not _NUMBER.fullmatch(last)):
+            return None
+        made = _range([int(first), int(last or first)])
+        if made is None:
+            return None
+        found.append(made)
     return tuple(found)

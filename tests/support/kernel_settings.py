@@ -7,6 +7,8 @@ from pathlib import Path
 DEFAULTS = {
     "net/ipv4/ip_local_port_range": "32768\t60999\n",
     "net/ipv4/ip_local_reserved_ports": "8080,40000-40009,60990-61010\n",
+    "net/ipv4/ip_unprivileged_port_start": "1024\n",
+    "net/ipv4/tcp_timestamps": "1\n",
     "net/core/somaxconn": "4096\n",
     "net/ipv4/tcp_max_syn_backlog": "2048\n",
     "net/ipv4/tcp_syncookies": "1\n",

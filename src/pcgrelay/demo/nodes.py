@@ -13,6 +13,7 @@ from pathlib import Path
 from pcgrelay.admin.condition import troubles
 from pcgrelay.demo.node import READY_S, STOP_S, Node
 from pcgrelay.errors import PcgrelayError, RunError
+from pcgrelay.kernel import read_kernel
 
 REALM = "police.example"
 HUB = "hub.example"
@@ -126,8 +127,8 @@ bearer = "loopback"
 
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody uses, below the kernel's range for outgoing connections. RunError: too few are free."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    candidates = list(range(10_000, max(lowest, 20_000)))
+    outgoing = read_kernel().ports
+    candidates = list(range(10_000, max(outgoing[0] if outgoing else 0, 20_000)))
     random.shuffle(candidates)
     found: list[int] = []
     for port in candidates:

@@ -8,16 +8,12 @@ connection in TIME-WAIT cannot be succeeded by another, and the system chooses a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from pcgrelay.config import Config
-from pcgrelay.files import reason_of
+from pcgrelay.kernel import Kernel, read_kernel
 
-# The second one is where pcgrelay@.service has it, whose /proc has processes alone.
-SETTINGS = (Path("/proc/sys/net/ipv4"), Path("/run/pcgrelay-net"))
 PORTS = 1 << 16
 # Of the half that the system gives out first, so many are left to the control plane and to other programs in any case.
 KEPT_SHARE = 32
@@ -43,27 +39,21 @@ class LocalPorts:
         return bytes(allowed)
 
 
-def local_ports(own: Collection[int] = (), folders: Collection[Path] = SETTINGS) -> LocalPorts:
+def local_ports(own: Collection[int] = (), kernel: Kernel | None = None) -> LocalPorts:
     """Return what the settings of the system allow (ip-sysctl of its documentation).
 
-    own: the ports that this node listens on.
+    own: the ports that this node listens on. kernel: the settings; None: they are read.
     """
-    folder = next((each for each in folders if (each / "ip_local_port_range").exists()), next(iter(folders)))
-    try:
-        low, high = (int(word) for word in (folder / "ip_local_port_range").read_text().split())
-        stamps = int((folder / "tcp_timestamps").read_text())
-        reserved = set(_ranges((folder / "ip_local_reserved_ports").read_text()))
-    except OSError as error:
-        return LocalPorts(reason=f"{error.filename} cannot be read ({reason_of(error)})")
-    except ValueError:
-        return LocalPorts(reason=f"{folder} has settings that are not understood")
-    if stamps == 0:
+    found = read_kernel() if kernel is None else kernel
+    unknown = [name for name, value in _needed(found).items() if value is None]
+    if unknown:
+        return LocalPorts(reason=f"net.ipv4.{unknown[0]} cannot be read here, or is not understood")
+    if found.timestamps == 0:
         return LocalPorts(reason="TCP time stamps are off (net.ipv4.tcp_timestamps = 0)")
-    least = UNPRIVILEGED
-    with suppress(OSError, ValueError):
-        # Below it only a process with the right to may choose a port.
-        least = int((folder / "ip_unprivileged_port_start").read_text())
-    taken = reserved | set(own)
+    assert found.ports is not None
+    low, high = found.ports
+    least = UNPRIVILEGED if found.unprivileged is None else found.unprivileged
+    taken = {*own, *(port for start, end in found.reserved or () for port in range(start, end + 1))}
     first_half = 1 - low % 2
     first = range(low + 1, high + 1, 2)
     other = [port for at, port in enumerate(range(low, high + 1, 2)) if at % KEPT_SHARE != KEPT_SHARE - 1]
@@ -73,12 +63,13 @@ def local_ports(own: Collection[int] = (), folders: Collection[Path] = SETTINGS)
     )
 
 
-def _ranges(text: str) -> Iterator[int]:
-    """Yield the numbers of a list such as 8080,9148-9150."""
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if part:
-            yield from range(int(first), int(last or first) + 1)
+def _needed(kernel: Kernel) -> dict[str, object]:
+    """The settings without which no port is chosen."""
+    return {
+        "ip_local_port_range": kernel.ports,
+        "tcp_timestamps": kernel.timestamps,
+        "ip_local_reserved_ports": kernel.reserved,
+    }
 
 
 def listening_ports(config: Config) -> set[int]:

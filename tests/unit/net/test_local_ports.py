@@ -8,26 +8,20 @@ from pathlib import Path
 import pytest
 
 from pcgrelay import config
+from pcgrelay.kernel import read_kernel
 from pcgrelay.net.local_ports import KEPT_SHARE, LocalPorts, listening_ports, local_ports
+from tests.support.kernel_settings import faked
 from tests.support.pki import RealmPki, write_config
-
-DEFAULTS = {
-    "ip_local_port_range": "32768\t60999\n",
-    "ip_local_reserved_ports": "\n",
-    "ip_unprivileged_port_start": "1024\n",
-    "tcp_timestamps": "1\n",
-}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, text in DEFAULTS.items():
-        (tmp_path / name).write_text(text)
-    return tmp_path
+    """The folder net/ipv4 of such settings."""
+    return faked(tmp_path, ip_local_reserved_ports="\n") / "net/ipv4"
 
 
 def found(folder: Path, *own: int) -> LocalPorts:
-    return local_ports(own, [folder])
+    return local_ports(own, read_kernel(folder.parent.parent))
 
 
 def test_all_of_the_range_but_some_of_what_the_system_gives_out_first(folder: Path) -> None:
@@ -73,9 +67,9 @@ def test_the_map_has_a_bit_for_each_port() -> None:
 
 REFUSED = {
     "stamps": ("tcp_timestamps", "0\n", r"time stamps are off \(net.ipv4.tcp_timestamps = 0\)$"),
-    "no numbers": ("ip_local_port_range", "many\n", r"has settings that are not understood$"),
-    "one number": ("ip_local_port_range", "32768\n", r"has settings that are not understood$"),
-    "a word that is reserved": ("ip_local_reserved_ports", "http\n", r"has settings that are not understood$"),
+    "no numbers": ("ip_local_port_range", "many\n", r"cannot be read here, or is not understood$"),
+    "one number": ("ip_local_port_range", "32768\n", r"cannot be read here, or is not understood$"),
+    "a word that is reserved": ("ip_local_reserved_ports", "http\n", r"cannot be read here, or is not understood$"),
     "all reserved": ("ip_local_reserved_ports", "1-65535\n", r"has no port that is free for it$"),
 }
 
@@ -93,12 +87,12 @@ def test_the_system_chooses_where_it_must_and_the_reason_is_told(
 @pytest.mark.parametrize("name", ["ip_local_port_range", "tcp_timestamps", "ip_local_reserved_ports"])
 def test_a_setting_that_cannot_be_read_leaves_the_choice_to_the_system(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    assert found(folder).reason == f"{folder / name} cannot be read (no such file or directory)"
+    assert found(folder).reason == f"net.ipv4.{name} cannot be read here, or is not understood"
 
 
-def test_settings_are_read_where_they_are(folder: Path, tmp_path: Path) -> None:
-    assert local_ports((), [tmp_path / "hidden", folder]) == found(folder)
-    assert local_ports((), [tmp_path / "hidden", tmp_path / "gone"]).reason.startswith(str(tmp_path / "hidden"))
+def test_the_settings_of_this_machine_are_those_of_check() -> None:
+    assert local_ports() == local_ports((), read_kernel())
+    assert local_ports().ports
 
 
 def test_all_that_a_node_listens_on_is_known(tmp_path: Path) -> None:
