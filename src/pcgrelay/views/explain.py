@@ -138,6 +138,9 @@ def _import_verdict(
         return "Applications are refused: this edge drains."
     if imported.outlets is not None:
         return _outlets_verdict(imported, imported.outlets)
+    organisation = imported.settings.service.organisation
+    if not node.config.policy.realm.has(organisation):
+        return f"Applications are refused: the realm's bundle does not name {organisation}."
     failure = edge.import_failure(imported)
     meant = f" Perhaps {failure.nearest} was meant." if failure and failure.nearest else ""
     if imported.plan.state is ImportState.LIVE:

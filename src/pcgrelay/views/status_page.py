@@ -87,7 +87,7 @@ def _values(status: Status, catalogue: Sequence[CatalogueLine], me: str, now: da
         "audit_line": "" if status.audit is None else audit_line(status.audit, now.timestamp()),
         "bytes_text": size,
         "duration_text": duration,
-        "left": lambda end: (end - now).days,
+        "left": lambda end: max(0, (end - now).days),
         "style": STYLE_PATH,
         "script": SCRIPT_PATH,
     }
