@@ -116,7 +116,7 @@ class Drills:
         config = self._parts.node.local.config
         return {
             BACKUP: [str(entry.service) for entry in config.imports if config.directs_of(entry.service)],
-            RELAY_LOSS: sorted({link.peer.dotted for link in config.named_links}),
+            RELAY_LOSS: sorted(self._dialled()),
             BEARER_LOSS: sorted(
                 {*(link.bearer for link in config.links), *(listen.bearer for listen in config.listens)}
             ),
@@ -132,6 +132,13 @@ class Drills:
     def why_not_by_hand(self, service: ServiceName) -> str | None:
         """Why shares are not to be set by hand."""
         running = self._running
+    def _dialled(self) -> set[str]:
+        """The neighbours that this node dials: those of the file, and the relays that DNS has led it to."""
+        node = self._parts.node
+        found = (slot for each in node.link_table.dialler.discoveries for slot in each.slots if slot.link is not None)
+        peers = {link.peer for link in node.local.config.named_links} | {slot.peer for slot in found if slot.peer}
+        return {peer.dotted for peer in peers}
+
         if running is None or running.drill.governs(service) is None:
             return None
         return f"{self._named(running.record)} decides its shares; wait, or stop it with pcgrelay drill stop"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.config import Address
 from pcgrelay.daemon.reload import Reloader
@@ -113,3 +114,19 @@ async def test_a_reload_takes_a_name_away_and_gives_it_back(nodes: Nodes, dns: D
     other = next(name for name in ("relay-1", "relay-2") if name != link.peer.name)
     await apply(listens=listens, links=[{**LINK, "links": 1, "peers": [f"{other}.{HUB}"]}], policy={"relays": [HUB]})
     await until(lambda: linked(met) == [other])
+
+
+async def test_a_drill_of_each_relay_is_one_of_those_that_dns_leads_to_too(nodes: Nodes, dns: Dns) -> None:
+    made = await relays(nodes, 2)
+    dns.leads_to(*(port for _, port in made))
+    drills = [{"kind": "relay-loss", "every": "90d"}]
+    met = await edge(nodes, MET, "met-1", drills=drills)
+    await until(lambda: linked(met) == ["relay-1", "relay-2"])
+    dues = met.edge.drills.dues()
+    assert [(due.kind, due.subject) for due in dues] == [("relay-loss", f"relay-{n}.{HUB}") for n in (1, 2)]
+    sentences = [each.sentence for each in troubles(node_status(met.node))]
+    assert f"The drill relay-loss relay-2.{HUB} was never held." in sentences
+    # One that is away for a while is due all the same.
+    await made[1][0].kill()
+    await until(lambda: linked(met) == ["relay-1"])
+    assert len(met.edge.drills.dues()) == 2
