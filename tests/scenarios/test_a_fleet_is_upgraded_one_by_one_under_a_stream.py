@@ -1,4 +1,4 @@
-"""Nodes that share a store are listed, and upgraded one by one; a store that is silent or lies harms no stream."""
+"""Nodes that share a store are listed, and changed one by one; a store that is silent or lies harms no stream."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tests.support.waiting import receive, until
 pytestmark = pytest.mark.tier_all
 
 GONE_S = 7.0
+LEASE_S = 15.0  # of the lock
 
 
 @dataclass
@@ -42,8 +43,11 @@ class Fleet:
     door: tuple[str, int]
 
     def command(self, node: Node, *words: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+        return self.called(node, "fleet", *words, seconds=seconds)
+
+    def called(self, node: Node, *words: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PCGRELAY, "fleet", *words, "-c", node.config],
+            [PCGRELAY, *words, "-c", node.config],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -97,7 +101,9 @@ def fleet(folder: Path, members: int) -> Iterator[Fleet]:
         exports = [{"service": "echo", "target": f"{target[0]}:{target[1]}", "allow": [MET]}]
         imports = [{"service": f"echo@{KENT}", "listen": f"{door[0]}:{door[1]}"}]
         kent = stage.node(KENT, "kent-1", links=links, exports=exports, **tables)
-        met = stage.node(MET, "met-1", links=links, imports=imports, **tables)
+        state = folder / "met-1.state"
+        state.mkdir(mode=0o700)
+        met = stage.node(MET, "met-1", links=links, imports=imports, node_table={"state": str(state)}, **tables)
         stage.start()
         stage.await_well()
         made = Fleet(stage, store, relays, kent, met, door)
@@ -254,3 +260,107 @@ def test_another_organisation_gives_no_orders(three: Fleet) -> None:
     name = 'refused_total{reason="value_wrong_signer"}'
     until(lambda: relay.metrics().get(name, 0.0) > before, 20, "it is refused", step_s=0.1)
     assert not relay.log("fleet.order_refused")
+
+
+def refused(done: subprocess.CompletedProcess[str], organisation: str, holder: Node, act: str) -> None:
+    """Somebody else holds the lock: who, what for, by whom, since when, and how to go on."""
+    assert done.returncode == 6, done
+    words = (
+        rf"Nodes of {organisation} are being changed by {holder.dotted} \({act}, by \w+, since [-0-9: ]+ UTC\); wait"
+    )
+    assert re.search(words, done.stderr), done.stderr
+    assert "Nothing was done." in done.stderr
+
+
+def test_a_drained_node_keeps_the_others_from_being_changed(three: Fleet) -> None:
+    three.await_ready()
+    first, second = three.relays
+    with three.stream():
+        assert three.called(first, "drain", "--wait", "30").returncode == 0
+        for words in (("drain",), ("fleet", "upgrade", "--one-by-one")):
+            done = three.called(second, *words)
+            refused(done, HUB, first, "drain")
+            assert "end it there (pcgrelay drain --undo)" in done.stderr
+        assert not second.log("node.draining")
+        done = three.command(first)
+        assert f"Nodes of this organisation are being changed by {first.dotted} (drain, by " in done.stdout
+        # Other organisations have a lock of their own.
+        assert three.called(three.kent, "fleet", "upgrade", "--one-by-one", "--dry-run").returncode == 0
+        assert three.called(first, "drain", "--undo").returncode == 0
+        three.await_ready()
+        assert three.called(second, "drain", "--wait", "30").returncode == 0
+        tokens = [int(node.log("fleet.locked")[-1]["token"]) for node in (first, second)]
+        assert tokens[1] > tokens[0]
+        assert three.called(second, "drain", "--undo").returncode == 0
+    three.await_ready()
+
+
+def test_a_drained_node_that_dies_leaves_the_lock_with_its_lease(three: Fleet) -> None:
+    three.await_ready()
+    first, second = three.relays
+    assert three.called(first, "drain", "--wait", "30").returncode == 0
+    first.kill()
+    refused(three.called(second, "drain"), HUB, first, "drain")
+
+    def drains() -> bool:
+        return three.called(second, "drain", "--wait", "0").returncode in (0, 1) and bool(second.status().node.draining)
+
+    until(drains, LEASE_S + 15, "the lease of the dead node has expired", step_s=0.5)
+    assert three.called(second, "drain", "--undo").returncode == 0
+    first.start()
+    three.await_ready()
+
+
+def test_a_drain_without_a_store_that_answers_is_for_whoever_insists(three: Fleet) -> None:
+    three.await_ready()
+    relay = three.relays[0]
+    moment = relay.moment()
+    with three.stream():
+        for member in three.store.members:
+            three.store.freeze(member)
+        try:
+            done = three.called(relay, "drain")
+            assert done.returncode == 1
+            assert "So nobody can say whether another node is being changed. Nothing was done; add" in done.stderr
+            assert not relay.status().node.draining
+            assert three.called(relay, "drain", "--wait", "30", "--without-lock").returncode == 0
+            assert relay.log("fleet.lock_passed_over", moment, act="drain")
+            assert three.called(relay, "drain", "--undo").returncode == 0
+        finally:
+            for member in three.store.members:
+                three.store.thaw(member)
+    three.await_ready()
+
+
+def test_a_drill_holds_the_lock_and_ends_when_it_may_be_lost(three: Fleet) -> None:
+    three.await_ready()
+    relay, met = three.relays[0], three.met
+    command: list[str | Path] = [
+        PCGRELAY,
+        "drill",
+        "relay-loss",
+        relay.dotted,
+        "--for",
+        "5m",
+        "--yes",
+        "-c",
+        met.config,
+    ]
+    with three.stream():
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        met.await_log("drill.begun", seconds=30)
+        refused(three.command(met, "upgrade", "--one-by-one"), MET, met, "drill")
+        for member in three.store.members:
+            three.store.freeze(member)
+        frozen = time.monotonic()
+        try:
+            met.await_log("drill.ended", seconds=LEASE_S + 15)
+            assert time.monotonic() - frozen < LEASE_S, "it has ended before anybody else could have the lock"
+        finally:
+            for member in three.store.members:
+                three.store.thaw(member)
+        out, _ = running.communicate(timeout=60)
+        assert running.returncode == 1, out
+        assert "Stopped: the lock of the fleet was lost" in out
+        assert met.log("fleet.lock_lost", act="drill")
+    three.await_ready()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios.kit.debian_package import debian_root, next_version, package_to_try, release_to_try
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
+from tests.support.etcd_members import ETCD
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_all
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.tier_all
 MET, KENT, HUB = "met.police.example", "kent.police.example", "hub.example"
 NODES = {"relay-1": HUB, "kent-1": KENT, "met-1": MET}
 PCGRELAY = "/usr/bin/pcgrelay"
+ETCD_NAME = "store-of-the-fleet"
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-qq", "-o", "Dpkg::Use-Pty=0")
 FIRST_PSQL_S = 60
 STREAMS = 100
@@ -71,6 +75,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path, made: Path) -> Itera
     folder.mkdir()
     for package_file in (made, next_version(made, tmp_path, "0.9.9")):
         (folder / package_file.name).write_bytes(package_file.read_bytes())
+    shutil.copy(ETCD, folder / ETCD_NAME)
     with booted(tmp_path, debian_root(release_to_try(request.config))) as booted_machine:
         yield booted_machine
 
@@ -122,7 +127,8 @@ def test_a_package_from_installation_to_purge(machine: Machine, made: Path, figu
     assert took < FIRST_PSQL_S
     _package_is_whole(machine)
     _shell_is_refused(machine)
-    _upgraded_under_streams(machine, made, figure)
+    _upgraded_under_streams(machine, figure)
+    _replaced_by_order(machine, figure)
     _files_are_seen(machine)
     _purged(machine)
     ended(echo)
@@ -143,9 +149,18 @@ def _package_is_whole(machine: Machine) -> None:
     pid = machine.shown("pcgrelay@met-1", "MainPID")
     nice = machine.done("cat", f"/proc/{pid}/stat").rpartition(")")[2].split()[16]
     assert nice == "7"
-    # And that it reads which local ports there are.
-    inside = ("nsenter", "-t", pid, "-m", "cat", "/run/pcgrelay-net/ip_local_port_range")
-    assert machine.done(*inside) == machine.done("cat", "/proc/sys/net/ipv4/ip_local_port_range")
+    # And that it reads how the kernel is set: the same is said of it there as by hand.
+    kernel_said = _of_the_kernel(machine)
+    assert kernel_said
+    assert _of_the_kernel(machine, "nsenter", "-t", pid, "-m") == kernel_said
+    seen = machine.done("nsenter", "-t", pid, "-m", "find", "/run/pcgrelay-sys", "-mindepth", "1", "-maxdepth", "2")
+    assert "/run/pcgrelay-sys/fs/file-max" in seen.split()
+
+
+def _of_the_kernel(machine: Machine, *around: str) -> list[str]:
+    answer = machine.call(*around, PCGRELAY, "check", "-c", "/etc/pcgrelay/met-1.toml", "--json")
+    findings = json.loads(answer.stdout)["findings"]
+    return [f"{each['where']}: {each['sentence']}" for each in findings if each["where"] in ("kernel", "local ports")]
 
 
 def _shell_is_refused(machine: Machine) -> None:
@@ -160,11 +175,28 @@ def _shell_is_refused(machine: Machine) -> None:
     assert machine.shown("pcgrelay@met-1", "ActiveState") == "active"
 
 
-def _upgraded_under_streams(machine: Machine, made: Path, figure: Callable[[str], None]) -> None:
+@contextmanager
+def _streams(machine: Machine) -> Iterator[None]:
+    """Streams that go on all the time, and of which none breaks."""
     steady = machine.spawn("python3", "-c", STEADY)
     assert steady.stdout is not None
     assert steady.stdin is not None
     assert steady.stdout.readline() == b"open\n"
+    yield
+    steady.stdin.write(b"\n")
+    steady.stdin.flush()
+    rounds, broken = map(int, steady.stdout.readline().split())
+    assert broken == 0
+    assert rounds > 10
+    ended(steady)
+
+
+def _upgraded_under_streams(machine: Machine, figure: Callable[[str], None]) -> None:
+    with _streams(machine):
+        _upgraded(machine, figure)
+
+
+def _upgraded(machine: Machine, figure: Callable[[str], None]) -> None:
     before = {name: machine.shown(f"pcgrelay@{name}", "MainPID") for name in NODES}
     assert said_version(machine, "met-1") != "0.9.9"
     (newer,) = [path for path in machine.done("ls", INSIDE).split() if "0.9.9" in path]
@@ -175,12 +207,40 @@ def _upgraded_under_streams(machine: Machine, made: Path, figure: Callable[[str]
         assert machine.shown(f"pcgrelay@{name}", "ActiveState") == "active"
         assert machine.shown(f"pcgrelay@{name}", "MainPID") != before[name]
         assert said_version(machine, name) == "0.9.9"
-    steady.stdin.write(b"\n")
-    steady.stdin.flush()
-    rounds, broken = map(int, steady.stdout.readline().split())
-    assert broken == 0
-    assert rounds > 10
-    ended(steady)
+
+
+def _replaced_by_order(machine: Machine, figure: Callable[[str], None]) -> None:
+    """`fleet upgrade` from a shell: each node starts the next process itself, in its sandbox, and its unit goes on."""
+    issue = (PCGRELAY, "ca", "issue", "/root/ca", "--organisation", HUB, "--node", "store", "--host", "127.0.0.1")
+    machine.done(*issue, "--out", "/root/store")
+    endpoint = "https://127.0.0.1:2379"
+    store = machine.spawn(
+        INSIDE / ETCD_NAME, "--data-dir", "/root/store/data", "--logger", "zap",
+        "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint, "--client-cert-auth",
+        "--trusted-ca-file", "/root/ca/realm-ca.pem", "--cert-file", "/root/store/store.pem",
+        "--key-file", "/root/store/store.key",
+    )  # fmt: skip
+    table = f'\n[fleet]\nstore = "etcd"\nendpoints = ["{endpoint}"]\n'
+    for name in NODES:
+        machine.done("sh", "-c", f"cat >>/etc/pcgrelay/{name}.toml", words=table)
+        machine.done(PCGRELAY, "reload", "-c", f"/etc/pcgrelay/{name}.toml")
+    with _streams(machine):
+        for name in NODES:
+            asked = (PCGRELAY, "fleet", "-c", f"/etc/pcgrelay/{name}.toml")
+            until(lambda asked=asked: "3 of them ready" in machine.call(*asked).stdout, 60, "all are in the store")
+            # Twice: a process that came by an order, and has another environment, carries one out too.
+            for _ in range(2):
+                before = machine.shown(f"pcgrelay@{name}", "MainPID")
+                began = time.monotonic()
+                order = (PCGRELAY, "fleet", "upgrade", "--one-by-one", "-c", f"/etc/pcgrelay/{name}.toml")
+                assert "1 node replaced, one by one." in machine.done(*order)
+                figure(f"{name}, which systemd keeps, replaced by order in {time.monotonic() - began:.1f} s")
+                unit = f"pcgrelay@{name}"
+                until(lambda unit=unit, before=before: machine.shown(unit, "MainPID") not in (before, "0"), 10)
+                assert (machine.shown(unit, "ActiveState"), machine.shown(unit, "NRestarts")) == ("active", "0")
+    # A shell has no way around it still.
+    _shell_is_refused(machine)
+    ended(store)
 
 
 def _files_are_seen(machine: Machine) -> None:

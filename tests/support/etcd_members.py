@@ -9,6 +9,7 @@ import base64
 import http.client
 import ipaddress
 import json
+import os
 import shutil
 import signal
 import ssl
@@ -30,7 +31,8 @@ from tests.support.pki import RealmPki
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
-ETCD = "/usr/bin/etcd"
+# Another one may be named: that of the other Debian.
+ETCD = os.environ.get("PCGRELAY_ETCD", "/usr/bin/etcd")
 HOST = "127.0.0.1"
 START_S = 60.0
 ASK_S = 5.0

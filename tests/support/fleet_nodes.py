@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pcgrelay import config
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
@@ -14,6 +15,8 @@ from tests.support.pki import REALM, RealmPki, write_config
 
 KENT, MET = "kent.police.example", "met.police.example"
 ROOT = root_of(REALM)
+
+TABLE = {"store": "etcd", "endpoints": ["https://etcd-1.store.example:2379"]}
 
 
 class Fleet:
@@ -33,3 +36,10 @@ class Fleet:
     def client(self, store: FakeEtcd, clock: Clock = SYSTEM_CLOCK, user: str = "", password: str = "") -> StoreClient:
         access = StoreAccess(endpoints=store.endpoints, root=ROOT, user=user, password=password)
         return StoreClient(access, clock, self.told.append)
+
+
+def identity(realm: Fleet, name: str, organisation: str = KENT, **tables: Any) -> LocalIdentity:
+    """Return the identity of a node with other tables, anew each time."""
+    files = realm.pki.issue(organisation, name, into=f"{name}-{len(list(realm.folder.iterdir()))}")
+    path = write_config(realm.folder / f"{name}.toml", files, organisation, name, listens=["127.0.0.1:7400"], **tables)
+    return LocalIdentity(config.load(path))

@@ -52,6 +52,7 @@ class DrainAnswer(Struct, frozen=True, kw_only=True):
     streams: int = 0  # open at an edge
     paths: int = 0  # through a relay
     reason: str = ""  # why the request was refused
+    exit_code: int = 0
 
 
 class OutletAnswer(Struct, frozen=True, kw_only=True):

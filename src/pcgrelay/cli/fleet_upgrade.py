@@ -76,7 +76,8 @@ async def _run(local: LocalIdentity, role: str, dry_run: bool) -> int:
         if dry_run:
             return _shown(await roll.members(role))
         user = pwd.getpwuid(os.getuid()).pw_name[:64]
-        holder = Holder(node=own.dotted, act=UPGRADE, by=user, nonce=secrets.token_hex(8))
+        since_s = int(SYSTEM_CLOCK.wall().timestamp())
+        holder = Holder(node=own.dotted, act=UPGRADE, by=user, nonce=secrets.token_hex(8), since_s=since_s)
         count = await roll.run(holder, role)
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""Handlers of the admin socket that need the running node: reload, drain and explain."""
+"""Handlers of the admin socket that need the running node: reload, explain, and what modules beside this one have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pcgrelay.admin.answers import (
     EXPLAIN_PATH,
     OUTLET_PATH,
     RELOAD_PATH,
-    DrainAnswer,
     OutletAnswer,
     OutletList,
 )
@@ -28,6 +27,7 @@ from pcgrelay.admin.server import UID, Action, AdminHandlers, Query
 from pcgrelay.daemon.assure_api import AssureApi
 from pcgrelay.daemon.audit_api import AuditApi
 from pcgrelay.daemon.cutover_api import CutoverApi
+from pcgrelay.daemon.drain_api import DrainApi
 from pcgrelay.daemon.drill_api import DrillApi
 from pcgrelay.daemon.fleet_api import FLEET_PATH, fleet_shown
 from pcgrelay.daemon.paper_api import PaperApi
@@ -39,14 +39,12 @@ from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.outlet_shares import find_import, move_shares
-from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.views.explain import explain
 from pcgrelay.views.outlets import outlet_answer
 from pcgrelay.views.realm import realm_answer
 from pcgrelay.views.status import node_status
 from pcgrelay.views.traffic import TrafficText, handshake_text
 
-DRAIN_MOST_S = 86_400
 SUBJECT_LIMIT = 512
 PATH_LIMIT = 4_096
 
@@ -62,17 +60,6 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             answer = await reloader.reload(int(query[UID]), Path(change) if change else None)
         return json_answer(answer, 200 if answer.ok else 409)
 
-    async def drain(query: Query, body: bytes) -> Answer:
-        try:
-            if query.get("undo") == "1":
-                if node.draining:
-                    await node.drain_undo()
-            elif not node.draining:
-                node.drain_begin(_milliseconds(query.get("wait_ms", "0")))
-        except RunError as error:
-            return json_answer(drain_state(node, str(error)), 409)
-        return json_answer(drain_state(node))
-
     def explanation(query: Query) -> Answer:
         answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT], query.get("from", "")[:SUBJECT_LIMIT])
         return json_answer(answer, 409 if answer.reason else 200)
@@ -87,7 +74,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
 
     quiet = QuietApi(node, reloader.lock)
     cutovers = CutoverApi(node, reloader.lock)
-    drills = DrillApi(node, reloader.lock)
+    drains, drills = DrainApi(node), DrillApi(node, reloader.lock)
     paper = PaperApi(node)
     views, actions = _on_record(node, reloader.lock)
     return AdminHandlers(
@@ -95,7 +82,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
         counters=node.plane.counters,
         traffic=_traffic(node),
         views={
-            DRAIN_PATH: lambda query: json_answer(drain_state(node)),
+            DRAIN_PATH: drains.shown,
             EXPLAIN_PATH: explanation,
             OUTLET_PATH: outlets,
             QUIET_PATH: quiet.shown,
@@ -109,7 +96,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
         },
         actions={
             RELOAD_PATH: reload,
-            DRAIN_PATH: drain,
+            DRAIN_PATH: drains.acted,
             OUTLET_PATH: move,
             QUIET_PATH: quiet.noted,
             RETIRE_PATH: quiet.retired,
@@ -193,19 +180,3 @@ async def _moved(node: Node, query: Query) -> Answer:
 
 def _refused(subject: str, error: PcgrelayError) -> Answer:
     return json_answer(OutletAnswer(service=subject, reason=str(error), exit_code=error.exit_code), 409)
-
-
-def drain_state(node: Node, reason: str = "") -> DrainAnswer:
-    """Return the progress of a drain; reason says why the last request was refused."""
-    role = node.role
-    return DrainAnswer(
-        draining=node.draining,
-        empty=node.draining and not role.is_busy(),
-        streams=node.plane.streams(),
-        paths=len(role.paths) if isinstance(role, RelayRole) else 0,
-        reason=reason,
-    )
-
-
-def _milliseconds(text: str) -> int:
-    return min(int(text), DRAIN_MOST_S * 1000) if text.isascii() and text.isdigit() and len(text) < 12 else 0

@@ -83,6 +83,7 @@ class DrillApi:
             lasts_s=_number(query, "for_s", 60.0, 1.0, LASTS_MOST_S),
             share=_share(query) if kind == BACKUP else 0.0,
             even_so=query.get("even_so") == "1",
+            without_lock=query.get("without_lock") == "1",
         )
 
     def _subject(self, kind: str, text: str) -> str:

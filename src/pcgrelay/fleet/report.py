@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from pcgrelay.fleet import values
 from pcgrelay.fleet.values import SignedValue
 from pcgrelay.model import NodeId
+from pcgrelay.ranges import Seconds, Timestamp
 
 T = TypeVar("T")
 
@@ -24,13 +25,13 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     process: Word  # of this process alone, at random
     role: Word
     version: Word
-    at_s: float
+    at_s: Seconds
     condition: Word = ""  # as status says it
     ready: bool = False  # it takes new work
     draining: bool = False
     streams: Number = 0  # of an edge; of a relay paths
     load_percent: Number = 0  # of one core, all threads together
-    certificate_end_s: Number = 0
+    certificate_end_s: Timestamp = 0
     order: Number = 0  # token of the order that was not done last
     order_reason: Annotated[str, Meta(max_length=300)] = ""  # and why it was not
 

@@ -20,12 +20,11 @@ from pcgrelay.fleet import values
 from pcgrelay.fleet.client import Put, StoreClient
 from pcgrelay.fleet.errors import StoreProblem
 from pcgrelay.fleet.lease import KeptLease
-from pcgrelay.fleet.lock import Holder, Lock, LockHeld, lock_key, release, take
+from pcgrelay.fleet.lock import LOCK_TTL_S, Holder, Lock, LockHeld, lock_key, release, take
 from pcgrelay.fleet.report import UPGRADE, NodeReport, Order, order_key, read_body
 from pcgrelay.fleet.values import Judge, Sign, ValueRefused, node_key, open_value
 from pcgrelay.model import NodeId
 
-LOCK_TTL_S = 15
 POLL_S = 0.5
 READY_S = 150.0  # longer than a node tries to be replaced (daemon/fleet_api)
 GONE_S = 20.0  # a node without a lease for so long is gone
@@ -106,10 +105,7 @@ class Roll:
         try:
             return await take(self._client, key, lease, holder, self._sign, self._judge)
         except LockHeld as held:
-            raise RuleProblem(
-                f"Nodes of {self._own.organisation} are being changed by {held}; wait until that is over. "
-                "Nothing was done."
-            ) from None
+            raise RuleProblem(held.sentences(self._own.organisation)) from None
 
     async def _replace(self, member: Member, lock: Lock, lease: KeptLease) -> None:
         began_ms = self._clock.monotonic_ms()

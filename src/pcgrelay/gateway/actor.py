@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from dataclasses import dataclass
 
 
@@ -12,3 +13,11 @@ class Actor:
     uid: int
     by: str = ""
     reason: str = ""
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or a phrase with its number if the system knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

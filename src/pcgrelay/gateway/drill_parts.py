@@ -42,6 +42,7 @@ class Request:
     share: float = 100.0
     even_so: bool = False
     auto: bool = False
+    without_lock: bool = False  # of the fleet
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,15 @@ from pcgrelay.drills.record import (
     RELAY_LOSS,
     RESTORE,
     RUNNING,
+    STOPPED,
     DrillRecord,
     identifier,
     title,
 )
 from pcgrelay.errors import ConfigError, PcgrelayError, RuleProblem, RunError
-from pcgrelay.gateway.actor import Actor
+from pcgrelay.fleet.lock import DRILL
+from pcgrelay.gateway.actor import Actor, user_name
+from pcgrelay.gateway.change_lock import ChangeHeld, ChangeLock, ChangeUnproved
 from pcgrelay.gateway.drill_backup import BackupDrill
 from pcgrelay.gateway.drill_files import RECORDS_MOST, DrillFiles
 from pcgrelay.gateway.drill_loss import LossDrill
@@ -59,6 +62,9 @@ NO_HOME = (
 )
 # What the node begins by itself, it does not begin in the first moments.
 AUTO_FIRST_MS = 30_000
+# While another node is being changed it tries again so often.
+AUTO_AGAIN_MS = 60_000
+BY_ITSELF = "the node itself"
 
 
 # Inside of which an act that may lose something is approved: its name, its text, who asks.
@@ -85,7 +91,10 @@ class Drills:
         self._files: DrillFiles | None = None
         self._running: _Running | None = None
         self._beginning = False
+        self._stopped_early = ""  # why the one that begins is to end at once
         self._auto: asyncio.Task[None] | None = None
+        self._auto_after_ms = 0
+        self._auto_waits = ""  # why the one that is due has to wait
         self._gone: list[DrillRecord] = []  # of too many, whose files are still there
 
     # -- what is there -----------------------------------------------------------------------------------------
@@ -123,6 +132,13 @@ class Drills:
             RESTORE: [""],
         }
 
+    def _dialled(self) -> set[str]:
+        """The neighbours that this node dials: those of the file, and the relays that DNS has led it to."""
+        node = self._parts.node
+        found = (slot for each in node.link_table.dialler.discoveries for slot in each.slots if slot.link is not None)
+        peers = {link.peer for link in node.local.config.named_links} | {slot.peer for slot in found if slot.peer}
+        return {peer.dotted for peer in peers}
+
     # -- governing ---------------------------------------------------------------------------------------------
 
     def governs(self, service: ServiceName) -> Governed | None:
@@ -132,13 +148,6 @@ class Drills:
     def why_not_by_hand(self, service: ServiceName) -> str | None:
         """Why shares are not to be set by hand."""
         running = self._running
-    def _dialled(self) -> set[str]:
-        """The neighbours that this node dials: those of the file, and the relays that DNS has led it to."""
-        node = self._parts.node
-        found = (slot for each in node.link_table.dialler.discoveries for slot in each.slots if slot.link is not None)
-        peers = {link.peer for link in node.local.config.named_links} | {slot.peer for slot in found if slot.peer}
-        return {peer.dotted for peer in peers}
-
         if running is None or running.drill.governs(service) is None:
             return None
         return f"{self._named(running.record)} decides its shares; wait, or stop it with pcgrelay drill stop"
@@ -196,9 +205,11 @@ class Drills:
             running.drill.undo()
 
     def stop(self, reason: str) -> None:
-        """Stop what runs, if anything does."""
+        """Stop what runs or begins, if anything does."""
         if self._running is not None:
             self._running.stop.now(reason)
+        elif self._beginning:
+            self._stopped_early = self._stopped_early or reason
 
     # -- a drill -----------------------------------------------------------------------------------------------
 
@@ -220,6 +231,10 @@ class Drills:
         if self._running is not None or self._beginning:
             what = "another one begins" if self._running is None else self._named(self._running.record)
             raise RuleProblem(f"One drill at a time: {what}; wait, or stop it with pcgrelay drill stop.")
+        self._refuse_unfit()
+
+    def _refuse_unfit(self) -> None:
+        parts = self._parts
         if parts.node.draining:
             raise RuleProblem(
                 "The node drains, so a drill would show nothing; undo that first (pcgrelay drain --undo)."
@@ -255,11 +270,20 @@ class Drills:
             return await self._begin(drill, plan, request, actor), plan
 
     async def _begin(self, drill: Drill, plan: Plan, request: Request, actor: Actor | None) -> DrillRecord:
-        record = self._record(request, actor, even_so=bool(plan.losses))
-        self._beginning = True
+        self._beginning, self._stopped_early = True, ""
         try:
-            await self._write(record)
+            await self._lock(request, actor)
+            try:
+                # Anything may have begun while the store was asked.
+                self._refuse_unfit()
+                record = self._record(request, actor, even_so=bool(plan.losses))
+                await self._write(record)
+            except BaseException:
+                await self._changes.give_back(DRILL)
+                raise
             running = self._running = _Running(drill, record, Stop())
+            if self._stopped_early:
+                self.stop(self._stopped_early)
         finally:
             self._beginning = False
         self._parts.node.emit(
@@ -278,6 +302,18 @@ class Drills:
         )
         running.task = spawn(self._run(running), "drill", self._parts.node.emit)
         return record
+
+    @property
+    def _changes(self) -> ChangeLock:
+        return self._parts.node.fleet.changes
+
+    async def _lock(self, request: Request, actor: Actor | None) -> None:
+        """Take the lock of the fleet. PcgrelayError: it is not to be had."""
+        by = BY_ITSELF if actor is None else user_name(actor.uid)
+        if request.without_lock:
+            self._changes.pass_over(DRILL, by)
+        else:
+            await self._changes.take(DRILL, by)
 
     async def restored(self, outcome: Outcome, actor: Actor) -> DrillRecord:
         """Keep the record of a back-up that a command has restored elsewhere."""
@@ -320,7 +356,10 @@ class Drills:
         began_ms = clock.monotonic_ms()
         record = running.record
         try:
-            record = await running.drill.run(record, running.stop)
+            if running.stop.reason:
+                record = structs.replace(record, result=STOPPED, sentence=running.stop.reason)
+            else:
+                record = await running.drill.run(record, running.stop)
         except Exception as error:
             # No such fault is known. The node is as before all the same, and the drill has not passed.
             self._parts.node.emit(Failure(where="drill", error=type(error).__name__))
@@ -336,6 +375,7 @@ class Drills:
             await self._write(record)
         except PcgrelayError as error:
             self._unwritten(error)
+        await self._changes.give_back(DRILL)
 
     def _keep(self, record: DrillRecord) -> None:
         self.records = [*(each for each in self.records if each.id != record.id), record]
@@ -381,7 +421,10 @@ class Drills:
         node = self._parts.node
         if self._files is None or self._running is not None or self._beginning or node.draining:
             return
-        if node.clock.monotonic_ms() - node.started_ms < AUTO_FIRST_MS or (self._auto and not self._auto.done()):
+        now_ms = node.clock.monotonic_ms()
+        if now_ms - node.started_ms < AUTO_FIRST_MS or (self._auto and not self._auto.done()):
+            return
+        if now_ms < self._auto_after_ms:
             return
         now = node.clock.wall()
         due = next((due for due in self.dues() if begins_now(due, now) and not was_tried_today(due, now)), None)
@@ -393,6 +436,13 @@ class Drills:
         request = Request(due.kind, due.subject, settings.lasts_s, settings.share, auto=True)
         try:
             await self.begin(request, None)
+            self._auto_waits = ""
+        except (ChangeHeld, ChangeUnproved) as error:
+            # Its turn comes when the other node is done; if not in this window, it is overdue and told so.
+            self._auto_after_ms = self._parts.node.clock.monotonic_ms() + AUTO_AGAIN_MS
+            if self._auto_waits != str(error):
+                self._auto_waits = str(error)
+                self._parts.node.emit(DrillRefused(kind=due.kind, subject=due.subject, reason=str(error)))
         except PcgrelayError as error:
             # It is kept as one that failed, so that it is not tried each second, and somebody sees it.
             record = self._record(request, None, even_so=False)

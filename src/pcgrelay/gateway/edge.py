@@ -100,6 +100,7 @@ class EdgeRole:
         )
         # The first that governs a service decides; a drill is short.
         self.outlets.governors.insert(0, self.drills)
+        node.fleet.changes.end_drill = self.drills.stop
         self._news_lost = False
 
     async def close(self, code: int) -> None:

@@ -27,6 +27,7 @@ from pcgrelay.fleet.lease import KeptLease
 from pcgrelay.fleet.lock import is_token, lock_key
 from pcgrelay.fleet.report import UPGRADE, NodeReport, Order, order_key, read_body
 from pcgrelay.fleet.values import SignedValue, ValueRefused, node_key, open_value, root_of, signing_as
+from pcgrelay.gateway.change_lock import ChangeLock
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.store_tls import StoreCredentials, store_context
@@ -85,6 +86,7 @@ class NodeFleet:
         self._order: tuple[int, str] = (0, "")
         self._obeying: asyncio.Task[None] | None = None
         self._wanted_ms: int | None = None
+        self.changes = ChangeLock(local, lambda: self.client, self.refused, emit, clock)
         own = local.config.node.id
         self.follow(order_key(own).rpartition("/")[0] + "/", self._ordered)
         self.nodes = self._follower(f"{values.NODES}/", _nothing)
@@ -173,6 +175,7 @@ class NodeFleet:
         lease, client = self._lease, self.client
         if self._obeying is not None:
             self._obeying.cancel()
+        await self.changes.stop()
         tasks = self._end(closes=False)
         await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
         if lease is not None:

@@ -30,6 +30,41 @@ class FleetStoreRefuses(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class FleetLocked(Record, frozen=True, kw_only=True):
+    """This node holds the lock of its organisation."""
+
+    EVENT: ClassVar[str] = "fleet.locked"
+    act: str  # drain, drill
+    by: str  # the user who asked
+    token: int
+
+
+class FleetUnlocked(Record, frozen=True, kw_only=True):
+    """This node has given the lock back."""
+
+    EVENT: ClassVar[str] = "fleet.unlocked"
+    token: int
+
+
+class FleetLockLost(Record, frozen=True, kw_only=True):
+    """The lock may be somebody else's. A drill ends; a drain goes on, and takes it again when it can."""
+
+    EVENT: ClassVar[str] = "fleet.lock_lost"
+    LEVEL: ClassVar[str] = "warning"
+    act: str
+    token: int
+
+
+class FleetLockPassedOver(Record, frozen=True, kw_only=True):
+    """Somebody changes this node without the lock."""
+
+    EVENT: ClassVar[str] = "fleet.lock_passed_over"
+    LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
+    act: str
+    by: str
+
+
 class FleetOrder(Record, frozen=True, kw_only=True):
     """An order that came by the store is done."""
 

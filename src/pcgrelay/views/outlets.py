@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Mapping
 
 from pcgrelay.admin.answers import OutletAnswer, OutletExplained
 from pcgrelay.admin.status import ListenerStatus, OutletStatus, OutletTimes, StateStatus
 from pcgrelay.cutover.histogram import EDGES, OCTAVE_PARTS, from_counts
 from pcgrelay.figures import OUTCOMES, OutletFigures
+from pcgrelay.gateway.actor import user_name
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.outlet_shares import Moved
@@ -215,8 +215,5 @@ def state_status(edge: EdgeRole) -> StateStatus:
 
 def who(uid: int, by: str) -> str:
     """Return who asked for something: the user, as the kernel named it, and how they named themselves."""
-    try:
-        user = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        user = f"uid {uid}"
+    user = user_name(uid)
     return f"{user} ({by})" if by else user

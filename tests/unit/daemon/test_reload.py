@@ -10,7 +10,7 @@ import pytest
 
 from pcgrelay.admin.answers import ReloadAnswer
 from pcgrelay.admin.condition import troubles
-from pcgrelay.daemon.admin_api import drain_state
+from pcgrelay.daemon.drain_api import drain_state
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.log.writer import Log
 from pcgrelay.views.explain import explain

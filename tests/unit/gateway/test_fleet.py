@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
 
-from pcgrelay import config
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import RunError
 from pcgrelay.fleet.client import StoreAccess, StoreClient
@@ -24,12 +22,10 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import Record
 from tests.support.fake_etcd import FakeEtcd
 from tests.support.fleet_fixtures import client, fleet, store
-from tests.support.fleet_nodes import KENT, ROOT, Fleet
-from tests.support.pki import write_config
+from tests.support.fleet_nodes import KENT, ROOT, TABLE, Fleet, identity
 from tests.support.waiting import until_async
 
 __all__ = ["client", "fleet", "store"]
-TABLE = {"store": "etcd", "endpoints": ["https://etcd-1.store.example:2379"]}
 
 
 @dataclass
@@ -71,12 +67,6 @@ class Running:
         lease = await self.client.grant(5)
         lock = await take(self.client, lock_key(KENT), lease, holder, signing_as(self.other), self.other)
         return lock.token
-
-
-def identity(realm: Fleet, name: str, **tables: Any) -> LocalIdentity:
-    files = realm.pki.issue(KENT, name, into=f"{name}-{len(list(realm.folder.iterdir()))}")
-    path = write_config(realm.folder / f"{name}.toml", files, KENT, name, listens=["127.0.0.1:7400"], **tables)
-    return LocalIdentity(config.load(path))
 
 
 @pytest_asyncio.fixture

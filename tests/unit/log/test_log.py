@@ -60,7 +60,7 @@ NOT_AUDITED = set(
     """
     member.away member.back link.control_lost lane.down session.stalled session.resumed listener.paused
     catalogue.refused service.full crl.too_large discovery.failed fleet.store_refuses fleet.store_live
-    fleet.store_silent outlet.failing outlet.well
+    fleet.store_silent fleet.locked fleet.unlocked fleet.lock_lost outlet.failing outlet.well
     audit.failing audit.well audit.refusing handover.done
     rule.ending rule.unreturned
     import.up import.down import.unavailable import.moved target.unresolved target.failing target.well

@@ -35,7 +35,8 @@ Exit codes:
    1  failed, stopped, or refused at run time
    2  wrong usage of the command line
    3  the node does not answer
-   6  a rule does not allow it, and nothing was done
+   6  a rule does not allow it, or another node of the organisation is being
+      changed; nothing was done
   77  no permission
   78  the node has no folder for state ([node] state)
  130  interrupted; the drill was stopped
@@ -47,5 +48,6 @@ def drill() -> None:
     """Put a back-up, a relay or a network to the test.
 
     A back-up that is not used is none. A drill says beforehand what it touches, refuses if something would be lost,
-    stops itself if it goes wrong, and leaves a record. One is held at a time.
+    stops itself if it goes wrong, and leaves a record. One is held at a time. With [fleet] it holds the lock of the
+    organisation meanwhile.
     """

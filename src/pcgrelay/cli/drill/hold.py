@@ -41,6 +41,7 @@ def hold_options(lasts: str) -> Callable[[F], F]:
             click.option("--reason", metavar="TEXT", default="", help="Why, for whoever asks later."),
             click.option("--yes", is_flag=True, help="Do not ask whether to go on."),
             click.option("--even-so", is_flag=True, help="Go on although something would be lost."),
+            click.option("--without-lock", is_flag=True, help="Do not ask whether another node is being changed."),
             click.option(
                 "--for",
                 "lasts",
@@ -109,7 +110,16 @@ def stop(path: Path, by: str, as_json: bool) -> int:
 
 
 def hold(
-    path: Path, query: Mapping[str, str], *, lasts: str, even_so: bool, yes: bool, reason: str, by: str, as_json: bool
+    path: Path,
+    query: Mapping[str, str],
+    *,
+    lasts: str,
+    even_so: bool,
+    without_lock: bool,
+    yes: bool,
+    reason: str,
+    by: str,
+    as_json: bool,
 ) -> int:
     """Ask what a drill would touch, ask the user, begin it, and wait for its end."""
     try:
@@ -118,6 +128,7 @@ def hold(
         raise UsageProblem(f"--for: {problem}.") from None
     admin = config.admin_path(path)
     asked = {**query, "for_s": str(seconds), "even_so": "1" if even_so else "", "by": by, "reason": reason}
+    asked["without_lock"] = "1" if without_lock else ""
     plan = ask(admin, "GET", f"{DRILL_PATH}?{urlencode({**asked, 'act': 'plan'})}", DrillAnswer)
     if plan.reason:
         return _refused(plan, as_json)
