@@ -177,11 +177,11 @@ bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay 
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
 	BENCH=short $(VENV_PYTHON) -m benches.bench_fleet
+	BENCH=short $(VENV_PYTHON) -m benches.bench_ports
 
 bench-fleet: ## Measure the catalogue of fleets from 2 to 200 relays; with BENCH=short, up to 20.
 	@sh scripts/setup test
 	$(VENV_PYTHON) -m benches.bench_fleet
-	BENCH=short $(VENV_PYTHON) -m benches.bench_ports
 
 bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TCP proxy; fail where it is behind.
 	@sh scripts/setup bench
