@@ -3,7 +3,8 @@
 In a full mesh and with six neighbours each; 40 edges for each relay, on two relays each, with ten services each. A
 sample of the edges is simulated in the whole fleet; what one relay has of all edges is measured at one relay, which is
 told of them as it was told of the sample. BENCH=short takes some seconds. Results: build/bench/fleet.json, and in the
-full form docs/performance/fleet.json with its plots and the section of docs/performance.md.
+full form docs/performance/fleet.json with its plots, the section of docs/performance.md and the tables of
+docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from benches.fleet import (
 )
 from benches.settings import Settings, chosen
 from pcgrelay.catalogue.entries import SignedEntry, sign_entry
+from pcgrelay.catalogue.interest import make_want
 from pcgrelay.messages import Advert, encode_message
-from pcgrelay.model import NodeId, Role
+from pcgrelay.model import NodeId, Role, ServiceName
+from tests.support.nodes_in_process import KENT
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,13 @@ def _measured(
 ) -> Iterator[dict[str, Any]]:
     common = {"mesh": mesh, "relays": count, "edges": count * EDGES_EACH}
     fleet = _fleet(identities, count, degree, size.samples, FEATURES)
-    yield {**common, "what": "change", **_changes(fleet, count)}
+    change = {**common, "what": "change", **_changes(fleet, count)}
     if count <= size.whole_up_to:
-        yield {**common, "what": "whole", **_whole(fleet, count * EDGES_EACH, size.samples)}
+        whole = {**common, "what": "whole", **_whole(fleet, count * EDGES_EACH, size.samples)}
+        yield {**change, "tick_ms": whole["tick_ms"]}
+        yield whole
+    else:
+        yield change
     if count == size.lost_of:
         told_all = _fleet(identities, count, degree, 2, ())
         yield {**common, "what": "everything", **_changes(told_all, count)}
@@ -112,7 +119,7 @@ def _changes(fleet: Fleet, count: int) -> dict[str, Any]:
         fleet.rest()
         before, heard = _bytes(fleet), _heard(fleet)
         edge.exchange.offer(offers_of(number))
-        sequence = edge.exchange._own_sequence
+        sequence = edge.exchange.own.sequence
         began = time.process_time()
         quiet, known = fleet.settle(edge.id, sequence, [*fleet.relays, *(each for each in fleet.edges if each != edge)])
         cpu_s += time.process_time() - began
@@ -152,6 +159,7 @@ def _whole(fleet: Fleet, edges: int, samples: int) -> dict[str, Any]:
     fleet.rest()
     cpu_s, adverts, node = _told(fleet, relay, signed, samples)
     ways = sum(len(node.exchange.catalogue.ways(edge)) for edge in node.exchange.catalogue.edges())
+    want_ms, tick_ms = _want(node, edges), _tick(fleet, node)
     lost = next(end for end in node.links.values() if end.peer_role is Role.RELAY)
     began = time.process_time()
     node.lose(lost)
@@ -178,7 +186,31 @@ def _whole(fleet: Fleet, edges: int, samples: int) -> dict[str, Any]:
         "told_mb": (held - catalogue) / 1e6,
         "way_bytes": catalogue / ways,
         "link_down_ms": down_s * 1000,
+        "want_ms": want_ms,
+        "tick_ms": tick_ms,
     }
+
+
+def _want(node: Node, edges: int) -> float:
+    """Let an edge that imports nothing yet say what it imports; return the milliseconds until it is told of it."""
+    end: Any = next(end for end in node.links.values() if end.peer_role is Role.EDGE and not end.told)
+    services = [ServiceName(f"service-{number}-0", KENT) for number in range(0, edges, max(1, edges // IMPORTS))]
+    want = make_want(services, (), ())
+    began = time.process_time()
+    node.exchange.receive(end, want)
+    found_ms = 1000 * (time.process_time() - began)
+    assert end.told == len(services), end.told
+    return found_ms
+
+
+def _tick(fleet: Fleet, node: Node) -> float:
+    """Return the milliseconds of what a relay does each second when nothing has changed for a while."""
+    for _ in range(2):
+        fleet.clock.advance(60_000)
+        began = time.process_time()
+        node.exchange.tick()
+        found_ms = 1000 * (time.process_time() - began)
+    return found_ms
 
 
 def _signed(fleet: Fleet, edges: int) -> list[SignedEntry]:
@@ -200,7 +232,8 @@ def _told(fleet: Fleet, like: Node, signed: list[SignedEntry], samples: int) -> 
     node = Node(fleet, like.local)
     for end in like.links.values():
         End(node, end.number, end.peer, end.peer_role)
-    node.exchange._interests._held = dict(like.exchange._interests._held)
+    for number, interest in like.exchange._interests._held.items():
+        node.exchange._interests._taken(number, interest)
     paths = [like.exchange.catalogue.ways(edge.id) for edge in fleet.edges]
     relays = [end for end in node.links.values() if end.peer_role is Role.RELAY]
     cpu_s, adverts = 0.0, 0
@@ -237,14 +270,16 @@ def _loss(identities: Identities, count: int, degree: int | None, lost: int) -> 
         end.other.node.lose(end.other)
         gaps.look(end.other.node)
     settled_ms, _ = fleet.settle()
-    cpu_s = time.process_time() - began
+    cpu_s, adverts = time.process_time() - began, sum(fleet.sent.values())
+    fleet.rest()  # so that edges are told what they are told later
+    fleet.settle()
     others = fleet.relays[1:]
     missing = sum(not relay.exchange.catalogue.ways(edge.id) for relay in others for edge in fleet.edges)
     return {
         "lost_edges": lost,
         "settled_ms": settled_ms,
         "relay_ms": 1000 * cpu_s / len(others),
-        "adverts": sum(fleet.sent.values()),
+        "adverts": adverts,
         "missing": missing + len(gaps.since),
         "held_back": sum(relay.exchange.refused["advert_flapping"] for relay in others),
         "flaps": gaps.count,

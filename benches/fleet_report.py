@@ -8,28 +8,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benches import fleet_scaling
 from benches.plot import lines, spelt
 from benches.settings import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
+SCALING = ROOT / "docs" / "scaling.md"
 PLOTS = ROOT / "docs" / "performance"
-BEGIN, END = "<!-- fleet: written by `make bench-fleet`, not by hand -->", "<!-- end of the fleet -->"
+BEGIN, END = fleet_scaling.BEGIN, fleet_scaling.END
 FLEET = 50  # relays of the fleet for which there are targets
 IMPORTS, RENEWED_EACH_S = 20, 900
 Row = dict[str, Any]
 # What, of which row, in which mesh (None: both), at most. What takes time depends on the machine.
 TARGETS: list[tuple[str, str, str, str | None, float, str]] = [
-    ("control plane of a relay, steady", "change", "share", "full mesh", 0.03, "of a core"),
-    ("control plane of a relay, steady", "change", "share", "6 neighbours", 0.01, "of a core"),
+    ("control plane of a relay, steady", "change", "steady", "full mesh", 0.03, "of a core"),
+    ("control plane of a relay, steady", "change", "steady", "6 neighbours", 0.01, "of a core"),
     ("a change is known everywhere", "change", "round_trips", None, 3, "round trips"),
     ("catalogue of a relay", "whole", "catalogue_mb", None, 15, "MB"),
     ("cold start of a relay", "whole", "cold_s", None, 10, "s of processor"),
+    ("what an edge imports is looked up", "whole", "want_ms", None, 5, "ms"),
     ("loss of a relay, settled", "loss", "settled_s", None, 2, "s"),
-    ("an edge knows no way to another by it", "loss", "longest_gap_ms", None, 30, "ms"),
+    ("edges that know no way to another by it", "loss", "flaps", None, 0, ""),
     ("relays that reach an edge no more", "loss", "missing", None, 0, ""),
     ("an edge with 20 imports hears", "change", "hears", None, 0.1, "a second"),
 ]
-TIMED = {"share", "cold_s", "settled_s", "catalogue_mb"}
+TIMED = {"steady", "cold_s", "settled_s", "catalogue_mb", "want_ms"}
 
 
 def line(row: Row) -> str:
@@ -37,14 +40,21 @@ def line(row: Row) -> str:
     words = {
         "change": "{share:7.2%} of a core, {to_relays:8.0f} to relays, {to_edges:7.0f} to edges, {round_trips} trips",
         "everything": "{share:7.2%} of a core if edges are told everything, {to_edges:.0f} to edges",
-        "whole": "{ways} ways, {catalogue_mb:.1f} + {told_mb:.1f} MB, cold {cold_s:.1f} s, less {link_down_ms:.0f} ms",
+        "whole": "{ways} ways, {catalogue_mb:.1f} + {told_mb:.1f} MB, cold {cold_s:.1f} s, less {link_down_ms:.0f} ms, "
+        "WANT {want_ms:.1f} ms",
         "loss": "{lost_edges} edges in {settled_ms} ms + {relay_ms:.0f} ms, {flaps} gaps of {longest_gap_ms} ms",
     }[row["what"]]
     return f"{row['mesh']:12} {row['relays']:4} relays {row['edges']:5} edges {row['what']:10} " + words.format(**row)
 
 
 def figure(row: Row, name: str) -> float:
-    """One figure of a row. settled_s: the network and the mean of the relays; hears: messages a second of an edge."""
+    """One figure of a row.
+
+    settled_s: the network and the mean of the relays; hears: messages a second of an edge; steady: the changes, and
+    what a relay does each second when there are none.
+    """
+    if name == "steady":
+        return float(row["share"]) + float(row.get("tick_ms", 0)) / 1000
     if name == "settled_s":
         return float(row["settled_ms"] + row["relay_ms"]) / 1000
     if name == "hears":
@@ -74,8 +84,9 @@ def judged(rows: Sequence[Row], *, timed: bool) -> int:
     return 1 if missed else 0
 
 
-def write(content: dict[str, Any], page: Path = PAGE, plots: Path = PLOTS) -> None:
-    """Write the results, the plots and the section."""
+def write(content: dict[str, Any], page: Path = PAGE, plots: Path = PLOTS, scaling: Path = SCALING) -> None:
+    """Write the results, the plots, the section, and the tables of docs/scaling.md."""
+    fleet_scaling.write(content["rows"], scaling)
     (plots / "fleet.json").write_text(json.dumps(content, indent=1) + "\n")
     for name, title, unit, what, figure_name, scale in (
         ("share", "Control plane of a relay, by the relays of the fleet", "% of a core", "change", "share", 100),
@@ -108,14 +119,18 @@ def section(content: dict[str, Any]) -> str:
         met = "yes" if found <= limit else "**no**"
         parts.append(f"| {title} | {mesh} | {_spelt(found, unit)} | ≤ {_spelt(limit, unit)} | {met} |")
     head = "| mesh | relays | edges | share of a core | adverts to relays / to edges for a change | round trips |"
-    parts += ["", head + " catalogue, MB | + told, MB | cold start, s | link down, ms |", "| --- " * 10 + "|"]
+    parts += [
+        "",
+        head + " catalogue, MB | + told, MB | cold start, s | link down, ms | a second, ms |",
+        "| --- " * 11 + "|",
+    ]
     whole = {(row["mesh"], row["relays"]): row for row in rows if row["what"] == "whole"}
     for row in rows:
         if row["what"] == "change":
             cells = [row["mesh"], str(row["relays"]), f"{row['edges']:,}", f"{row['share']:.2%}"]
             cells += [f"{row['to_relays']:,.0f} / {row['to_edges']:,.0f}", spelt(row["round_trips"])]
             all_of = whole.get((row["mesh"], row["relays"]))
-            names = ("catalogue_mb", "told_mb", "cold_s", "link_down_ms")
+            names = ("catalogue_mb", "told_mb", "cold_s", "link_down_ms", "tick_ms")
             cells += [spelt(all_of[name]) if all_of else "–" for name in names]
             parts.append(f"| {' | '.join(cells)} |")
     for row in rows:

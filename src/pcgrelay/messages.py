@@ -297,6 +297,29 @@ class MessageRefused(PcgrelayError):
 
 def encode_message(message: Message) -> bytes:
     """Encode a message with its length. MessageRefused: it is longer than the protocol allows."""
+    if isinstance(message, Advert):
+        return _adverts.encode(message)
+    return _encode(message)
+
+
+class _AdvertEncoder:
+    """Encodes an ADVERT once, for a relay sends the same object to all of its neighbours, one after the other."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Advert | None, bytes] = (None, b"")
+
+    def encode(self, advert: Advert) -> bytes:
+        last, body = self._last
+        if advert is not last:
+            body = _encode(advert)
+            self._last = advert, body
+        return body
+
+
+_adverts = _AdvertEncoder()
+
+
+def _encode(message: Message) -> bytes:
     body = _encoder.encode(message)
     if len(body) > MESSAGE_LIMIT_BYTES:
         raise MessageRefused(f"A message of {len(body)} bytes is longer than the protocol allows.")

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from pcgrelay.catalogue import exchange as exchange_module
+from pcgrelay.catalogue import own_entry, proofs
 from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, Offer, SignedEntry
 from pcgrelay.catalogue.exchange import CatalogueExchange, CatalogueMessage
 from pcgrelay.catalogue.interest import make_want
@@ -453,7 +453,7 @@ def without_cryptography(patch: pytest.MonkeyPatch) -> None:
         return SignedEntry(entry, b"", (b"leaf",))
 
     accept: Callable[..., None] = lambda *given: None
-    patch.setattr(exchange_module, "sign_entry", sign)
-    patch.setattr(exchange_module, "verify_entry", accept)
+    patch.setattr(own_entry, "sign_entry", sign)
+    patch.setattr(proofs, "verify_entry", accept)
     patch.setattr(Sessions, "_carried", carried)
     patch.setattr(sessions_module, "up_record", accept)

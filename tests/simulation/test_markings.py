@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue import proofs
 from pcgrelay.path import edge as path_edge
 from pcgrelay.path import relay as path_relay
 from pcgrelay.path.relay import RelayPaths
@@ -63,7 +63,7 @@ def test_a_neighbour_who_is_believed_to_be_somebody_else_is_found(monkeypatch: p
     accept: Callable[..., None] = lambda *given: None
     monkeypatch.setattr(path_edge, "sender_refusal", accept)
     monkeypatch.setattr(path_relay, "sender_refusal", accept)
-    monkeypatch.setattr(exchange, "path_refusal", accept)
+    monkeypatch.setattr(proofs, "path_refusal", accept)
     monkeypatch.setattr(markings, "LIES", ("self",))
     with pytest.raises(Exception):  # noqa: B017 - as above
         live_through(SABOTAGED, 5_000, LIE)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benches import bench_fleet, fleet_report, results
+from benches import bench_fleet, fleet_report, fleet_scaling, results
 from benches.fleet import neighbours
 from benches.settings import CHOICES
 
@@ -44,7 +44,7 @@ def test_a_small_fleet_is_measured(rows: list[dict[str, Any]]) -> None:
     assert found["whole", 2, "full mesh"]["ways"] == 80
     for mesh in ("full mesh", "6 neighbours"):
         loss = found["loss", 4, mesh]
-        assert (loss["missing"], loss["held_back"]) == (0, 0)
+        assert (loss["missing"], loss["held_back"], loss["flaps"]) == (0, 0, 0)
     # One that is told everything hears each change over both of its relays.
     assert found["everything", 4, "full mesh"]["heard_each"] == 2
 
@@ -66,11 +66,13 @@ def test_targets_are_judged_and_a_missed_one_fails(
 def test_the_section_and_the_plots_are_written(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{fleet_report.BEGIN}\nold\n{fleet_report.END}\nafter\n")
+    scaling = tmp_path / "scaling.md"
+    scaling.write_text(page.read_text())
     content = {
         "machine": results.machine(),
         "rows": [{**row, "relays": 50} for row in rows if row["relays"] > 2 or row["what"] == "whole"],
     }
-    fleet_report.write(content, page, tmp_path)
+    fleet_report.write(content, page, tmp_path, scaling)
     text = page.read_text()
     assert text.startswith(f"before\n{fleet_report.BEGIN}\n\nMeasured on ")
     assert text.endswith(f"{fleet_report.END}\nafter\n")
@@ -80,6 +82,28 @@ def test_the_section_and_the_plots_are_written(rows: list[dict[str, Any]], tmp_p
     assert json.loads((tmp_path / "fleet.json").read_text())["rows"]
 
 
-def test_the_page_has_its_marks() -> None:
-    text = (ROOT / "docs" / "performance.md").read_text()
+def row(what: str, mesh: str, relays: int, **figures: float) -> dict[str, Any]:
+    return {"what": what, "mesh": mesh, "relays": relays, "edges": 40 * relays, **figures}
+
+
+def test_what_was_not_measured_follows_from_what_was() -> None:
+    rows = [
+        row("change", "full mesh", 50, relay_ms=2 + 49 * 0.1, share=0.0153),
+        row("change", "full mesh", 100, relay_ms=2 + 99 * 0.1, share=0.0529),
+        row("change", "6 neighbours", 100, relay_ms=2.0, share=0.0089),
+        row("whole", "full mesh", 50, ways=98_000, catalogue_mb=2_000 * (3_000 + 49 * 80) / 1e6),
+        row("whole", "6 neighbours", 50, ways=12_000, catalogue_mb=2_000 * (3_000 + 6 * 80) / 1e6),
+    ]
+    found = fleet_scaling.costs(rows)
+    assert (found.change_ms, found.neighbour_ms, found.six_ms) == pytest.approx((2, 0.1, 2))
+    assert (found.edge_bytes, found.way_bytes, found.six_ways) == pytest.approx((3_000, 80, 6))
+    text = fleet_scaling.section(rows)
+    assert "| 50 | 2,000 | 2.2 | **1.5%**, **13.8 MB** | 0.4%, **6.96 MB** |" in text
+    assert "| 200 | 8,000 | 8.9 | 19.5%, 151 MB | 1.8%, 27.8 MB |" in text
+    assert "| 10,000 | 400,000 | 444.4 | more than three cores | 88.9%, 1,392 MB |" in text
+
+
+@pytest.mark.parametrize("name", ["performance.md", "scaling.md"])
+def test_the_pages_have_their_marks(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
     assert text.index(fleet_report.BEGIN) < text.index(fleet_report.END)

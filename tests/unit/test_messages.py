@@ -31,6 +31,14 @@ def test_the_reader_gives_the_bytes_of_each_message() -> None:
     assert b"".join(whole for _, whole in m.MessageReader().feed(data)) == data
 
 
+def test_an_advert_that_goes_to_many_is_encoded_once() -> None:
+    one, equal, other = (m.Advert(b"entry", b"", (b"leaf",), (name,)) for name in ("a", "a", "b"))
+    first = m.encode_message(one)
+    assert m.encode_message(one) is first
+    assert m.encode_message(other) != first
+    assert read(m.encode_message(one) + m.encode_message(equal) + m.encode_message(other)) == [one, equal, other]
+
+
 def test_tags_are_those_of_the_protocol() -> None:
     assert [msgspec.msgpack.decode(m.encode_message(message)[4:])[0] for message in ALL] == list(range(1, 20))
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
-from pcgrelay.catalogue.entries import Catalogue, SignedEntry, node_of, open_entry
+from pcgrelay.catalogue.entries import Catalogue
 from pcgrelay.clock import Clock
 from pcgrelay.identity.handshake import CHAIN_HASH
 from pcgrelay.link.link import Link
-from pcgrelay.messages import Advert, AdvertGet
+from pcgrelay.messages import AdvertGet
+from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
 
 DIGEST_BYTES = 32
@@ -67,16 +68,14 @@ class ChainRequests:
         self._asked.pop(link.number, None)
         self._answered.pop(link.number, None)
 
-    def whole(self, link: Link, message: Advert) -> Chain | None:
-        """Return the chain of an ADVERT. None: its digest is of none that is known here, and it was asked for.
+    def whole(self, link: Link, edge: NodeId, chain: Chain) -> Chain | None:
+        """Return the chain of an ADVERT of an edge. None: its digest is of none that is known here; it was asked for.
 
-        Raises EntryRefused or NameProblem.
+        chain: as the ADVERT carries it.
         """
-        digest = digest_in(message.chain) if CHAIN_HASH in link.features else None
+        digest = digest_in(chain) if CHAIN_HASH in link.features else None
         if digest is None:
-            return message.chain
-        entry = open_entry(SignedEntry(message.entry, message.signature, ()), int(self._clock.wall().timestamp()))
-        edge = node_of(entry.edge)
+            return chain
         known = self._catalogue.ways(edge).get(link.number)
         if known is not None and chain_digest(known.signed.chain) == digest:
             return known.signed.chain

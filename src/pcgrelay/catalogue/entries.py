@@ -9,7 +9,6 @@ The table is a path vector: for each edge and link, what that link sent last. Th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
 
@@ -42,7 +41,7 @@ ENTRY_MOST_BYTES = MESSAGE_LIMIT_BYTES - RELAYS_MOST * (URI_LIMIT + 3) - ADVERT_
 STATE_READY, STATE_DRAIN, STATE_DOWN = 1, 2, 3
 
 
-class Offer(Struct, array_like=True, frozen=True):
+class Offer(Struct, array_like=True, frozen=True, gc=False):
     """One service in an entry."""
 
     service: Annotated[str, Meta(max_length=63)]
@@ -75,8 +74,7 @@ class EntryRefused(PcgrelayError):
         self.seconds = seconds  # by how much a date is wrong; None if the reason is not a date
 
 
-@dataclass(frozen=True, slots=True)
-class SignedEntry:
+class SignedEntry(Struct, frozen=True, gc=False):
     """An encoded entry with its signature and its signer's certificates (DER, leaf first), as ADVERT carries them."""
 
     entry: bytes
@@ -186,8 +184,7 @@ def decode_entry(signed: SignedEntry, now_s: int) -> Entry:
 
 def open_entry(signed: SignedEntry, now_s: int) -> Entry:
     """As `decode_entry`, without checking the service names: that costs as much as a signature."""
-    if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
-        raise EntryRefused("too_large")
+    check_size(signed)
     try:
         entry = _decoder.decode(signed.entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -199,6 +196,12 @@ def open_entry(signed: SignedEntry, now_s: int) -> Entry:
     if entry.not_after > now_s + LIFE_MOST_S:
         raise EntryRefused("lives_too_long", entry.not_after - now_s - LIFE_MOST_S)
     return entry
+
+
+def check_size(signed: SignedEntry) -> None:
+    """Check the length of an entry with its signature and chain. Raises EntryRefused."""
+    if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
+        raise EntryRefused("too_large")
 
 
 def entry_relays(signed: SignedEntry) -> tuple[str, ...]:
@@ -312,14 +315,31 @@ class Paths:
         self._held.pop(link, None)
 
 
+class _Ways(dict[int, ReceivedEntry]):
+    """The entries of one edge by link, with what nearly every advert and every second ask of them.
+
+    A relay has 50 of them for an edge, so neither is looked for each time.
+    """
+
+    __slots__ = ("expires_ms", "newest")
+
+    newest: ReceivedEntry
+    expires_ms: int  # before then none of them expires
+
+
 class Catalogue:
     """All entries, by edge and by the number of the link that sent them. The caller verifies entries before `put`."""
 
     def __init__(self) -> None:
-        self._edges: dict[NodeId, dict[int, ReceivedEntry]] = {}
+        self._edges: dict[NodeId, _Ways] = {}
+        self._organisations: dict[str, dict[NodeId, None]] = {}
 
     def edges(self) -> Iterable[NodeId]:
         return self._edges.keys()
+
+    def edges_of(self, organisation: str) -> Iterable[NodeId]:
+        """The edges of one organisation."""
+        return self._organisations.get(organisation, {}).keys()
 
     def ways(self, edge: NodeId) -> dict[int, ReceivedEntry]:
         """The entries of this edge, by link."""
@@ -330,20 +350,37 @@ class Catalogue:
         ways = self._edges.get(edge)
         if ways is None:
             return "too_many_edges" if len(self._edges) >= EDGES_MOST else None
-        newest = max(known.sequence for known in ways.values())
-        return "old_sequence" if sequence < newest else None
+        return "old_sequence" if sequence < ways.newest.sequence else None
 
     def put(self, link: int, known: ReceivedEntry) -> None:
         """Store an entry; it replaces the one that this link sent before."""
-        self._edges.setdefault(known.edge, {})[link] = known
+        edge, lives_until_ms = known.verified.edge, known.verified.lives_until_ms
+        ways = self._edges.get(edge)
+        if ways is None:
+            ways = self._edges[edge] = _Ways()
+            ways.newest, ways.expires_ms = known, lives_until_ms
+            self._organisations.setdefault(edge.organisation, {})[edge] = None
+        before = ways.get(link)
+        ways[link] = known
+        ways.expires_ms = min(ways.expires_ms, lives_until_ms)
+        if known.verified.sequence > ways.newest.verified.sequence:
+            ways.newest = known
+        elif before is ways.newest:
+            ways.newest = _newest(ways)
 
     def withdraw(self, link: int, edge: NodeId) -> bool:
         """Remove the entry of an edge that a link sent; whether there was one."""
-        ways = self._edges.get(edge, {})
-        if ways.pop(link, None) is None:
+        ways = self._edges.get(edge)
+        if ways is None or (gone := ways.pop(link, None)) is None:
             return False
         if not ways:
             del self._edges[edge]
+            of_organisation = self._organisations[edge.organisation]
+            del of_organisation[edge]
+            if not of_organisation:
+                del self._organisations[edge.organisation]
+        elif gone is ways.newest:
+            ways.newest = _newest(ways)
         return True
 
     def link_gone(self, link: int) -> list[NodeId]:
@@ -353,10 +390,11 @@ class Catalogue:
     def expire(self, now_ms: int) -> list[NodeId]:
         """Remove the entries that have expired; return their edges, once for each entry."""
         touched = []
-        for edge, ways in list(self._edges.items()):
+        for edge, ways in [(edge, ways) for edge, ways in self._edges.items() if ways.expires_ms < now_ms]:
             for link in [link for link, known in ways.items() if known.lives_until_ms < now_ms]:
                 self.withdraw(link, edge)
                 touched.append(edge)
+            ways.expires_ms = min((known.lives_until_ms for known in ways.values()), default=0)
         return touched
 
     def best(self, edge: NodeId, usable: Callable[[int], bool] = lambda link: True) -> tuple[int, ReceivedEntry] | None:
@@ -366,4 +404,9 @@ class Catalogue:
 
     def newest(self, edge: NodeId) -> ReceivedEntry | None:
         """The entry with the greatest sequence, whatever link it came over, or None: its content is what holds."""
-        return max(self.ways(edge).values(), key=lambda known: known.sequence, default=None)
+        ways = self._edges.get(edge)
+        return None if ways is None else ways.newest
+
+
+def _newest(ways: _Ways) -> ReceivedEntry:
+    return max(ways.values(), key=lambda known: known.verified.sequence)

@@ -1,40 +1,30 @@
-"""Exchange of the catalogue with neighbours: sends the own entry, receives others (docs/protocol.md, 9.4).
+"""Exchange of the catalogue with neighbours: what is received, when it is reported, and the routes that it gives.
 
-`propagation` has how a relay passes entries on.
+`proofs` verifies what neighbours tell, `own_entry` has the entry of this node, and `propagation` how a relay passes
+others on (docs/protocol.md, 9.4).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from cryptography import x509
-
-from pcgrelay.catalogue.chains import Chain, ChainRequests, named
+from pcgrelay.catalogue.chains import ChainRequests
 from pcgrelay.catalogue.entries import (
     OTHER,
     REASONS,
-    RELAYS_NAMED_MOST,
     Catalogue,
     EntryRefused,
     Offer,
     Paths,
-    ReceivedEntry,
-    SignedEntry,
-    VerifiedEntry,
-    check_names,
     node_of,
-    one_certificate,
-    open_entry,
-    path_refusal,
-    sign_entry,
-    verify_entry,
 )
 from pcgrelay.catalogue.interest import UNASKED as WANT_UNASKED
 from pcgrelay.catalogue.interest import Interests
+from pcgrelay.catalogue.own_entry import OwnEntry
+from pcgrelay.catalogue.proofs import EntryProofs, ProofWaits
 from pcgrelay.catalogue.propagation import CataloguePropagation
 from pcgrelay.catalogue.restore import restore, to_handover
 from pcgrelay.catalogue.waiting import WaitingAdverts
@@ -50,39 +40,17 @@ from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import Advert, AdvertGet, Want, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
-from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.policy.clearances import LOWEST
 from pcgrelay.reasons import is_identity
 
-LIFE_S = 1_800
-# Entries that a neighbour may have this node verify: a large realm when the link comes up, then the changes. Those
-# beyond it wait, and are verified as the budget allows.
-PROOFS_AT_ONCE = 2_000
-PROOFS_EACH_SECOND = 100
 # Of all that wait; one that another link has brought meanwhile needs no verification.
 WAITING_EACH_SECOND = 1_000
 LINE_INTERVAL_MS = 10_000
 ENTRY_REASONS = REASONS | frozenset(Refusal)
-CLOCK_JUMP_MS = 5_000
-# After it, for a neighbour whose clock was set at another moment may have refused the entry by its dates.
-RENEW_JUMPED_MS = 60_000
-# The relays that the own entry names are told anew only after others have been there for once to twice as long.
-RELAYS_STEADY_MS = 10_000
 # A change of the catalogue has all imports or paths checked again, so it is reported at most this often.
 CHANGED_INTERVAL_MS = 100
 
 CatalogueMessage = Advert | Withdraw | Want | AdvertGet
-
-_random = random.SystemRandom()
-
-
-class _ProofWaits(Exception):
-    """An entry cannot be verified now: its neighbour has used up what it may have this node verify."""
-
-    def __init__(self, edge: NodeId, chain: tuple[bytes, ...]) -> None:
-        super().__init__()
-        self.edge = edge
-        self.chain = chain  # whole, though the neighbour may have named it by its digest
 
 
 class CatalogueExchange:
@@ -107,40 +75,29 @@ class CatalogueExchange:
         self._changed = changed
         self._emit = emit
         self._clock = clock
-        self._offers: tuple[Offer, ...] = ()
+        self.own = OwnEntry(local, links, clock)
         self._want: Want | None = None
-        self._own: SignedEntry | None = None
-        self._own_told: dict[int, Chain] = {}  # by link: the chain of the own entry that it has
-        self._own_sequence = 0
-        self._own_offset_ms = 0  # of the wall clock from the monotonic one, when it was signed
-        self._renew_ms = 0
-        self._own_relays: tuple[str, ...] = ()  # those that the own entry names
-        self._relays_seen: tuple[str, ...] = ()  # others, since when, and how long they must stay
-        self._relays_due_ms = 0
         self._throttle = Throttle(LINE_INTERVAL_MS)
-        self._proofs: dict[int, TokenBucket] = {}  # by link
         self._paths = Paths()
         self._waiting = WaitingAdverts()
         self._changed_ms = 0
         self._change_waits = False
         self._passes_on = local.config.node.role is Role.RELAY
         self._chains = ChainRequests(self.catalogue, self.refused, clock)
+        self._proofs = EntryProofs(local, self.catalogue, self._paths, self._chains, clock)
         self._interests = Interests(self.refused, clock)
         self._propagation = CataloguePropagation(
-            local, self.catalogue, links if self._passes_on else {}, self._interests, self._count, clock
+            local, self.catalogue, links if self._passes_on else {}, self._interests, self._count, clock, _call_later
         )
 
     @property
     def has_offered(self) -> bool:
         """Whether this node has an entry of its own, even one without services."""
-        return self._own is not None
+        return self.own.is_signed
 
     def offer(self, offers: Sequence[Offer]) -> None:
         """Sign an entry with these services and send it to all neighbours."""
-        self._offers = tuple(offers)
-        self._sign()
-        for link in self._links.values():
-            self._tell_own(link)
+        self.own.offer(offers)
 
     def want(self, message: Want) -> None:
         """Tell the relays what this edge needs of the catalogue, if it is something else than before."""
@@ -163,15 +120,15 @@ class CatalogueExchange:
         An entry that was signed under a certificate that is no longer trusted is removed, whichever link sent it. An
         entry of the same edge under a newer certificate stays.
         """
-        judged = cache(self._chain_refusal)
+        judged = cache(self._proofs.chain_refusal)
         for edge in list(self.catalogue.edges()):
             for number, known in list(self.catalogue.ways(edge).items()):
                 if word := judged(known.signed.chain):
                     self._count(word)
                     self.catalogue.withdraw(number, edge)
             self._propagation.tell_all(edge)
-        if self._own is not None:
-            self.offer(self._offers)
+        if self.own.is_signed:
+            self.own.offer(self.own.offers)
         self._changed()
 
     def clearances_changed(self) -> None:
@@ -229,11 +186,8 @@ class CatalogueExchange:
 
     def link_up(self, link: Link) -> None:
         """Send a new neighbour the own entry and, as a relay, all others."""
-        if self._own is not None and abs(self._wall_offset_ms() - self._own_offset_ms) > CLOCK_JUMP_MS:
-            # The clock was set after the entry was signed: a new neighbour would find its dates wrong.
-            self.offer(self._offers)
         self._tell_want(link)
-        self._tell_own(link)
+        self.own.link_up(link)
         if self._passes_on:
             self._interests.link_up(link)
             self._propagation.tell_link(link)
@@ -245,20 +199,20 @@ class CatalogueExchange:
     def link_unusable(self, link: Link) -> None:
         """Note that this link accepts no new paths. Its entries stay until it is down."""
         for edge in [edge for edge in self.catalogue.edges() if link.number in self.catalogue.ways(edge)]:
-            self._propagation.changed(edge)
+            self._propagation.changed(edge, link.number)
         self._changed()
 
     def link_down(self, link: Link) -> None:
         """Forget the entries that this neighbour sent, and those that were sent to it."""
-        self._proofs.pop(link.number, None)
+        self._proofs.link_gone(link)
         self._paths.link_gone(link.number)
-        self._own_told.pop(link.number, None)
+        self.own.link_gone(link)
         self._chains.link_gone(link)
         self._interests.link_gone(link)
         self._waiting.link_gone(link.number)
         self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
-            self._propagation.changed(edge)
+            self._propagation.changed(edge, link.number)
         self._changed()
 
     def receive(self, link: Link, message: CatalogueMessage) -> None:
@@ -278,11 +232,10 @@ class CatalogueExchange:
     def _advertised(self, link: Link, message: Advert) -> bool:
         """Verify and store an entry, or refuse it. False: it waits, for its neighbour may have no more verified now."""
         try:
-            chain = self._chains.whole(link, message)
-            if chain is None:
+            known = self._proofs.prove(link, message)
+            if known is None:
                 return True
-            known = self._proved(link, SignedEntry(message.entry, message.signature, chain), message.path)
-        except _ProofWaits as late:
+        except ProofWaits as late:
             if self._waiting.put(
                 link.number, late.edge, Advert(message.entry, message.signature, late.chain, message.path)
             ):
@@ -296,13 +249,14 @@ class CatalogueExchange:
             # A member wrote the entry: the neighbour that passed it on must not lose the link for an error here.
             self._refused(link, OTHER)
         else:
-            self._waiting.drop(link.number, known.edge)
-            before = self.catalogue.ways(known.edge).get(link.number)
+            edge = known.verified.edge
+            self._waiting.drop(link.number, edge)
+            before = self.catalogue.ways(edge).get(link.number)
             if before is not None and (before.signed, before.path) == (known.signed, known.path):
                 self._count("advert_repeated")
             else:
                 self.catalogue.put(link.number, known)
-                self._propagation.changed(known.edge)
+                self._propagation.changed(edge, link.number)
                 self._changed_soon()
         return True
 
@@ -320,8 +274,7 @@ class CatalogueExchange:
 
     def tick(self) -> None:
         """Remove expired entries and renew the own one at half of its life; called once a second."""
-        now_ms = self._clock.monotonic_ms()
-        expired = self.catalogue.expire(now_ms)
+        expired = self.catalogue.expire(self._clock.monotonic_ms())
         for edge in expired:
             self._propagation.changed(edge)
         if expired:
@@ -331,53 +284,7 @@ class CatalogueExchange:
                 self._propagation.tell_link(link)
         self._take_waiting()
         self._propagation.tick()
-        if self._own is not None and (now_ms >= self._renew_ms or self._has_other_relays(now_ms)):
-            self.offer(self._offers)
-
-    def _proved(self, link: Link, signed: SignedEntry, path: tuple[str, ...]) -> ReceivedEntry:
-        now_s = int(self._clock.wall().timestamp())
-        entry = open_entry(signed, now_s)
-        if path and link.peer_role is not Role.RELAY:
-            raise EntryRefused("not_a_relay")
-        if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
-            raise EntryRefused(word)
-        try:
-            edge = node_of(entry.edge)
-        except NameProblem:
-            raise EntryRefused("malformed") from None
-        if word := self.catalogue.put_refusal(edge, entry.sequence):
-            raise EntryRefused(word)
-        path = self._paths.one(link.number, path)
-        newest = self.catalogue.newest(edge)
-        if newest is not None and newest.signed == signed:
-            # The same entry over another link need not be verified nor held again: that is most of what relays send.
-            self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
-            return ReceivedEntry(newest.verified, path)
-        if not self._spend_proof(link):
-            raise _ProofWaits(edge, signed.chain)
-        check_names(entry)
-        verify_entry(signed, entry, lambda chain: self._local.chain_refusal(list(chain)), self._identity)
-        self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
-        lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-        signed = SignedEntry(signed.entry, signed.signature, (signed.chain[0], *map(one_certificate, signed.chain[1:])))
-        return ReceivedEntry(VerifiedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers), path)
-
-    def _spend_proof(self, link: Link) -> bool:
-        """Count a verification, which is expensive; False beyond what a neighbour may cause."""
-        now = self._clock.monotonic_ms()
-        bucket = self._proofs.get(link.number)
-        if bucket is None:
-            bucket = self._proofs[link.number] = TokenBucket(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
-        return bucket.spend(now)
-
-    def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
-        try:
-            return self._local.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
-        except Exception:
-            return Refusal.MALFORMED
-
-    def _identity(self, leaf: object) -> NodeId:
-        return self._local.identity_of(leaf)  # type: ignore[arg-type]
+        self.own.tick()
 
     def _withdrawn(self, link: Link, message: Withdraw) -> None:
         try:
@@ -387,7 +294,7 @@ class CatalogueExchange:
             return
         self._waiting.drop(link.number, edge)
         if self.catalogue.withdraw(link.number, edge):
-            self._propagation.changed(edge)
+            self._propagation.changed(edge, link.number)
             self._changed_soon()
 
     def _changed_soon(self) -> None:
@@ -408,64 +315,12 @@ class CatalogueExchange:
             # An error in what follows here is not the fault of the neighbour whose message is being handled.
             self._emit(Failure(where="catalogue", error=type(error).__name__))
 
-    # -- sending -----------------------------------------------------------------------------------------------
-
-    def _wall_offset_ms(self) -> int:
-        return int(self._clock.wall().timestamp() * 1000) - self._clock.monotonic_ms()
-
-    def _relays(self) -> tuple[str, ...]:
-        """The relays that this edge is linked to, as its entry names them."""
-        found = {
-            link.peer.uri
-            for link in self._links.values()
-            if link.peer_role is Role.RELAY and link.lanes_up and not link.draining
-        }
-        return tuple(sorted(found)[:RELAYS_NAMED_MOST])
-
-    def _has_other_relays(self, now_ms: int) -> bool:
-        """Whether the own entry names others than it should, and these have been there for a while.
-
-        Nothing is decided by them, so a link that flaps makes no entry, and edges that lose one relay do not all sign
-        at once.
-        """
-        relays = self._relays()
-        if relays != self._relays_seen:
-            self._relays_seen = relays
-            self._relays_due_ms = now_ms + int(_random.uniform(1, 2) * RELAYS_STEADY_MS)
-        return relays != self._own_relays and now_ms >= self._relays_due_ms
-
-    def _sign(self) -> None:
-        now = self._clock.wall()
-        now_s = int(now.timestamp())
-        self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
-        offset_ms = self._wall_offset_ms()
-        has_jumped = self._own is not None and abs(offset_ms - self._own_offset_ms) > CLOCK_JUMP_MS
-        self._renew_ms = self._clock.monotonic_ms() + (RENEW_JUMPED_MS if has_jumped else LIFE_S * 1000 // 2)
-        self._own_offset_ms = offset_ms
-        self._own_relays = self._relays()
-        self._own = sign_entry(
-            self._me,
-            self._offers,
-            sequence=self._own_sequence,
-            not_after=now_s + LIFE_S,
-            key=self._local.credentials.key,
-            chain=self._local.chain,
-            relays=self._own_relays,
-        )
-
-    def _tell_own(self, link: Link) -> None:
-        if self._own is not None and link.controlled:
-            told = self._own_told.get(link.number)
-            self._own_told[link.number] = self._own.chain
-            link.send(Advert(self._own.entry, self._own.signature, named(link, self._own.chain, told), ()))
-
     def _asked_for(self, link: Link, message: AdvertGet) -> None:
         """Send an entry once more, with its whole chain; nothing if the neighbour is told nothing of that edge."""
         if not self._chains.answers(link):
             return
         if message.edge == self._me.uri:
-            self._own_told.pop(link.number, None)
-            self._tell_own(link)
+            self.own.tell_whole(link)
         elif is_identity(message.edge):
             self._propagation.tell_whole(link, node_of(message.edge))
 
@@ -486,3 +341,7 @@ class CatalogueExchange:
                     peer=link.peer.dotted, edge="", reason=reason, seconds=seconds, suppressed=suppressed
                 )
             )
+
+
+def _call_later(milliseconds: int, act: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(milliseconds / 1000, act)

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pcgrelay.catalogue.entries import Offer
 from pcgrelay.clock import Clock
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.identity.handshake import INTEREST
@@ -64,12 +63,12 @@ class Interest:
     services: Mapping[str, frozenset[str]]
     edges: frozenset[str]  # identities
 
-    def covers(self, edge: NodeId, offers: Iterable[Offer]) -> bool:
-        """Whether an entry of this edge with these offers is needed."""
+    def covers(self, edge: NodeId, offered: Iterable[str]) -> bool:
+        """Whether an entry of this edge that offers these services is needed."""
         if self.is_everything:
             return True
         services = self.services.get(edge.organisation)
-        if services is not None and (EVERYTHING in services or any(offer.service in services for offer in offers)):
+        if services is not None and (EVERYTHING in services or not services.isdisjoint(offered)):
             return True
         return bool(self.edges) and edge.uri in self.edges
 
@@ -117,6 +116,53 @@ def tells_interest(link: Link) -> bool:
     return link.peer_role is Role.EDGE and INTEREST in link.features
 
 
+class _Index:
+    """The links over which something was asked for: of those who need nothing of an edge, none is looked at for it."""
+
+    def __init__(self) -> None:
+        self._everything: set[int] = set()
+        self._services: dict[str, dict[str, set[int]]] = {}  # by organisation and service
+        self._edges: dict[str, set[int]] = {}  # by identity
+
+    def add(self, link: int, interest: Interest) -> None:
+        if interest.is_everything:
+            self._everything.add(link)
+        for organisation, services in interest.services.items():
+            by_service = self._services.setdefault(organisation, {})
+            for service in services:
+                by_service.setdefault(service, set()).add(link)
+        for edge in interest.edges:
+            self._edges.setdefault(edge, set()).add(link)
+
+    def remove(self, link: int, interest: Interest) -> None:
+        self._everything.discard(link)
+        for organisation, services in interest.services.items():
+            by_service = self._services[organisation]
+            for service in services:
+                _discard(by_service, service, link)
+            if not by_service:
+                del self._services[organisation]
+        for edge in interest.edges:
+            _discard(self._edges, edge, link)
+
+    def find(self, edge: NodeId, uri: str, offered: Iterable[str]) -> set[int]:
+        found = set(self._everything)
+        if by_service := self._services.get(edge.organisation):
+            for service in (EVERYTHING, *offered):
+                if links := by_service.get(service):
+                    found |= links
+        if links := self._edges.get(uri):
+            found |= links
+        return found
+
+
+def _discard(held: dict[str, set[int]], name: str, link: int) -> None:
+    links = held[name]
+    links.discard(link)
+    if not links:
+        del held[name]
+
+
 class Interests:
     """What the edges that are linked to one relay need. A link that is not known here is told nothing yet."""
 
@@ -125,6 +171,7 @@ class Interests:
         self._refused = refused
         self._clock = clock
         self._held: dict[int, Interest] = {}  # by link
+        self._index = _Index()  # of these
         self._awaited: dict[int, int] = {}  # by link: until when
         self._late: dict[int, Interest] = {}  # by link: the newest that came too soon after others
         self._buckets: dict[int, TokenBucket] = {}
@@ -133,6 +180,13 @@ class Interests:
         """What the neighbour on a link is told of: everything, unless it is an edge that says what it needs."""
         return self._held.get(link.number, NOTHING) if tells_interest(link) else ALL
 
+    def wanting(self, edge: NodeId, uri: str, offered: Iterable[str]) -> Collection[int]:
+        """Return the links whose neighbours have said that they need the entry of an edge with these services.
+
+        uri: its identity. Neighbours that say nothing of the kind are told everything (`tells_interest`).
+        """
+        return self._index.find(edge, uri, offered)
+
     def link_up(self, link: Link) -> None:
         """Await the WANT of an edge, if it has not come yet."""
         if tells_interest(link) and link.number not in self._held:
@@ -140,6 +194,8 @@ class Interests:
 
     def link_gone(self, link: Link) -> None:
         """Forget what a neighbour needs."""
+        if (held := self._held.get(link.number)) is not None:
+            self._index.remove(link.number, held)
         for table in (self._held, self._awaited, self._late, self._buckets):
             table.pop(link.number, None)
 
@@ -177,5 +233,8 @@ class Interests:
     def _taken(self, number: int, interest: Interest) -> Interest:
         self._awaited.pop(number, None)
         self._late.pop(number, None)
+        if (before := self._held.get(number)) is not None:
+            self._index.remove(number, before)
         self._held[number] = interest
+        self._index.add(number, interest)
         return interest

@@ -9,24 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
 
+from pcgrelay.catalogue.chains import Chain
 from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, Offer, ReceivedEntry, SignedEntry
 from pcgrelay.link.link import Link
+from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
 from pcgrelay.policy.clearances import HIGHEST, LOWEST, OPEN, Clearances
 
 # An entry's sequence, path and chain: a neighbour that was told of these knows all of it.
-Version = tuple[int, tuple[str, ...], tuple[bytes, ...]]
+Version = tuple[int, tuple[str, ...], Chain]
 Way = tuple[int, ReceivedEntry]  # the number of the link that sent it
-First = tuple[int, Version] | None
 
 
-class Announcement(NamedTuple):
-    """What a neighbour is to be told of an edge: its entry, and a path to which this relay was added."""
+class Announcement:
+    """What neighbours are to be told of an edge: its entry, and a path to which this relay was added."""
 
-    signed: SignedEntry
-    version: Version
+    __slots__ = ("_adverts", "signed", "version")
+
+    def __init__(self, signed: SignedEntry, version: Version) -> None:
+        self.signed = signed
+        self.version = version
+        self._adverts: dict[Chain, Advert] = {}
+
+    def advert(self, chain: Chain) -> Advert:
+        """Return the message with a chain, whole or by its digest: one object, however many neighbours it goes to."""
+        advert = self._adverts.get(chain)
+        if advert is None:
+            advert = Advert(self.signed.entry, self.signed.signature, chain, self.version[1])
+            self._adverts[chain] = advert
+        return advert
 
 
 class Selection:
@@ -60,20 +72,37 @@ class Selection:
         return None
 
     @cached_property
+    def newest(self) -> ReceivedEntry | None:
+        """The newest entry of the edge."""
+        return self._catalogue.newest(self._edge)
+
+    @cached_property
     def offers(self) -> tuple[Offer, ...]:
         """What the edge offers by its newest entry."""
-        newest = self._catalogue.newest(self._edge)
-        return newest.offers if newest else ()
+        return self.newest.offers if self.newest else ()
 
-    def firsts(self) -> dict[str, First]:
+    @cached_property
+    def services(self) -> frozenset[str]:
+        """The names of what it offers."""
+        return frozenset([offer.service for offer in self.offers])
+
+    @cached_property
+    def is_by_rank(self) -> bool:
+        """Whether everything may go everywhere, so that only the best way by `rank` counts."""
+        return self._markings == {LOWEST}
+
+    @cached_property
+    def _markings(self) -> set[int]:
+        return {LOWEST} if self._clearances == OPEN else {LOWEST, *(offer.marking for offer in self.offers)}
+
+    def firsts(self) -> dict[str, Way | None]:
         """Return the best way for each bearer of the neighbours that were looked at."""
         return {bearer: self.first(bearer) for bearer in self._preferred}
 
-    def first(self, bearer: str) -> First:
+    def first(self, bearer: str) -> Way | None:
         """Return the best way for neighbours on a bearer. It decides for all of them but those it leads back to."""
-        for number, known in self._preferred_on(bearer)[:1]:
-            return number, (known.sequence, known.path, known.signed.chain)
-        return None
+        preferred = self._preferred_on(bearer)
+        return preferred[0] if preferred else None
 
     def _preferred_on(self, bearer: str) -> list[Way]:
         preferred = self._preferred.get(bearer)
@@ -84,7 +113,7 @@ class Selection:
     def _announcement(self, number: int, known: ReceivedEntry) -> Announcement:
         made = self._announced.get(number)
         if made is None:
-            version = (known.sequence, (*known.path, self._me), known.signed.chain)
+            version = (known.verified.sequence, (*known.path, self._me), known.verified.signed.chain)
             made = self._announced[number] = Announcement(known.signed, version)
         return made
 
@@ -95,16 +124,15 @@ class Selection:
         hide another. So would one that leads back through the neighbour, which may not be cleared to go the rest of it.
         Where everything may go everywhere only the best way counts.
         """
-        usable = self._usable(bearer)
-        markings = {LOWEST} if self._clearances == OPEN else {LOWEST, *(offer.marking for offer in self.offers)}
-        if markings == {LOWEST}:
-            return [min(usable, key=_rank)] if usable else []
+        usable, markings = self._usable(bearer), self._markings
+        if self.is_by_rank:
+            return [min(usable, key=rank)] if usable else []
         # The highest of the edge's markings that each clearance covers.
         covered = {each: max(marking for marking in markings if marking <= each) for each in range(LOWEST, HIGHEST + 1)}
 
         def cleared_rank(way: Way) -> tuple[int, int, int, int]:
             number, known = way
-            return (-covered[self._clearances.highest(self._links[number].bearer, known.path)], *_rank(way))
+            return (-covered[self._clearances.highest(self._links[number].bearer, known.path)], *rank(way))
 
         return sorted(usable, key=cleared_rank)
 
@@ -121,7 +149,18 @@ class Selection:
         return staying or found
 
 
-def _rank(way: Way) -> tuple[int, int, int]:
+def is_same(one: Way | None, other: Way | None) -> bool:
+    """Whether neighbours would be told the same of both ways, over the same link."""
+    if one is None or other is None:
+        return one is other
+    return one[0] == other[0] and (one[1] is other[1] or _content(one[1]) == _content(other[1]))
+
+
+def _content(known: ReceivedEntry) -> Version:
+    return known.sequence, known.path, known.signed.chain
+
+
+def rank(way: Way) -> tuple[int, int, int]:
     """The shortest path first; among equals the newest entry, then the lowest link."""
     number, known = way
     return (len(known.path), -known.verified.sequence, number)

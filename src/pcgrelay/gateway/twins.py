@@ -111,11 +111,10 @@ class TwinWatch:
         self._looked_ms = now
         behind: dict[Behind, int] = {}
         for link in links:
-            ways = catalogue.ways(link.peer)
-            known = ways.get(link.number)
-            if known is None or known.path or not _is_heard(link):
+            known, newest = catalogue.ways(link.peer).get(link.number), catalogue.newest(link.peer)
+            if known is None or newest is None or known.path or not _is_heard(link):
                 continue
-            if known.sequence < max(way.sequence for way in ways.values()):
+            if known.sequence < newest.sequence:
                 key = (link.peer, link.number, known.sequence)
                 behind[key] = self._behind.get(key, -step) + step
         self._behind = behind

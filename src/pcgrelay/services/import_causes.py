@@ -97,7 +97,7 @@ def offered_by(catalogue: Catalogue, edge: NodeId) -> set[str]:
 
 
 def _services(catalogue: Catalogue, organisation: str) -> set[str]:
-    edges = (edge for edge in catalogue.edges() if edge.organisation == organisation)
+    edges = catalogue.edges_of(organisation)
     return set().union(*(offered_by(catalogue, edge) for edge in edges))
 
 

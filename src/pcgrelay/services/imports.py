@@ -82,12 +82,12 @@ def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[Ser
     by_owner: dict[str, dict[str, list[tuple[NodeId, Offer]]]] = {}
     for service in services:
         found[service] = by_owner.setdefault(service.organisation, {}).setdefault(service.service, [])
-    for edge in catalogue.edges():
-        owned = by_owner.get(edge.organisation)
-        newest = catalogue.newest(edge) if owned else None
-        for offer in newest.offers if newest else ():
-            if owned and offer.service in owned:
-                owned[offer.service].append((edge, offer))
+    for owner, owned in by_owner.items():
+        for edge in catalogue.edges_of(owner):
+            newest = catalogue.newest(edge)
+            for offer in newest.offers if newest else ():
+                if offer.service in owned:
+                    owned[offer.service].append((edge, offer))
     return found
 
 

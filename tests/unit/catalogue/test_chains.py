@@ -15,12 +15,12 @@ from pcgrelay.catalogue.entries import (
     ENTRY_KIND,
     Catalogue,
     Entry,
-    EntryRefused,
     Offer,
     ReceivedEntry,
     SignedEntry,
     VerifiedEntry,
 )
+from pcgrelay.catalogue.propagation import LOST_MS
 from pcgrelay.clock import SetClock
 from pcgrelay.model import NodeId
 from tests.support.telling_relay import BOTH, NeighbourLink, TellingRelay
@@ -57,7 +57,7 @@ class Receiver:
         not_after = int(self.clock.wall().timestamp()) + 600
         offers = (Offer("custody", 1),)
         entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, edge.uri, self.sequence, not_after, offers))
-        whole = self.chains.whole(self, m.Advert(entry, b"", chain, ()))  # type: ignore[arg-type]
+        whole = self.chains.whole(self, edge, chain)  # type: ignore[arg-type]
         if whole is None:
             return False
         signed = SignedEntry(entry, b"", whole)
@@ -98,15 +98,7 @@ def test_without_the_feature_a_digest_is_a_certificate_that_is_none() -> None:
     receiver = Receiver(features=frozenset())
     assert receiver.receive(CHAINS["A"])
     digest = (c.chain_digest(CHAINS["A"]),)
-    assert receiver.chains.whole(receiver, m.Advert(b"", b"", digest, ())) == digest  # type: ignore[arg-type]
-
-
-def test_bytes_that_are_no_entry_are_refused_before_anything_is_asked() -> None:
-    receiver = Receiver()
-    with pytest.raises(EntryRefused) as caught:
-        receiver.chains.whole(receiver, m.Advert(b"\xc1", b"", (bytes(32),), ()))  # type: ignore[arg-type]
-    assert caught.value.reason == "malformed"
-    assert not receiver.sent
+    assert receiver.chains.whole(receiver, EDGE, digest) == digest  # type: ignore[arg-type]
 
 
 def test_requests_are_bounded_and_an_honest_one_is_answered() -> None:
@@ -163,6 +155,7 @@ def test_a_relay_names_a_chain_that_it_told_last_and_no_other() -> None:
     assert carried(link) == ["W", "H"]
     relay.catalogue.withdraw(1, EDGE)
     relay.propagation.changed(EDGE)
+    relay.tick(LOST_MS)
     relay.propagation.tell_whole(link, EDGE)  # type: ignore[arg-type]
     assert carried(link) == ["-"]
     relay.put(KENT_1, ["custody"])

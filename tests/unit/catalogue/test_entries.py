@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 from cryptography import x509
@@ -105,9 +103,9 @@ def test_every_bit_is_signed(edge: Credentials) -> None:
         flipped = bytearray(good.entry)
         flipped[at // 8] ^= 1 << at % 8
         with pytest.raises(c.EntryRefused):
-            proved(dataclasses.replace(good, entry=bytes(flipped)), edge)
+            proved(msgspec.structs.replace(good, entry=bytes(flipped)), edge)
     with pytest.raises(c.EntryRefused):
-        proved(dataclasses.replace(good, signature=good.signature[:-1] + b"\0"), edge)
+        proved(msgspec.structs.replace(good, signature=good.signature[:-1] + b"\0"), edge)
 
 
 def test_a_signature_without_the_words_before_it(edge: Credentials) -> None:
@@ -115,7 +113,7 @@ def test_a_signature_without_the_words_before_it(edge: Credentials) -> None:
     assert isinstance(edge.key, ec.EllipticCurvePrivateKey)
     bare = edge.key.sign(good.entry, ec.ECDSA(hash_of(edge.key.curve)))
     with pytest.raises(c.EntryRefused):
-        proved(dataclasses.replace(good, signature=bare), edge)
+        proved(msgspec.structs.replace(good, signature=bare), edge)
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "ed25519", "rsa"])
@@ -205,6 +203,32 @@ def test_what_a_link_said_goes_with_it() -> None:
     assert list(table.edges()) == []
 
 
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 4), st.sampled_from("ab"))))
+def test_what_is_kept_of_the_ways_is_what_they_say(steps: list[tuple[int, int, int, str]]) -> None:
+    """The newest entry, the first that expires, and the edges of an organisation are not looked for each time."""
+    table = c.Catalogue()
+    ways: dict[NodeId, dict[int, c.ReceivedEntry]] = {}
+    for link, sequence, lives_ms, name in steps:
+        edge = NodeId(REALM, f"{name}.example", name)
+        if sequence:
+            ways.setdefault(edge, {})[link] = known(sequence, (), edge, lives_ms)
+            table.put(link, ways[edge][link])
+        elif lives_ms:
+            assert table.withdraw(link, edge) == (ways.get(edge, {}).pop(link, None) is not None)
+        else:
+            expired = [each for each, held in ways.items() for way in held.values() if way.lives_until_ms < link]
+            ways = {each: {n: w for n, w in held.items() if w.lives_until_ms >= link} for each, held in ways.items()}
+            assert sorted(table.expire(link)) == sorted(expired)
+        ways = {each: held for each, held in ways.items() if held}
+        assert {each: table.ways(each) for each in table.edges()} == ways
+        for each, held in ways.items():
+            newest = table.newest(each)
+            assert newest in held.values()
+            assert newest.sequence == max(way.sequence for way in held.values())
+        for organisation in ("a.example", "b.example"):
+            assert set(table.edges_of(organisation)) == {each for each in ways if each.organisation == organisation}
+
+
 def test_entries_run_out() -> None:
     table = c.Catalogue()
     table.put(1, known(lives_until_ms=5))
@@ -223,7 +247,7 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_der_chain_that_is_none(edge: Credentials) -> None:
     with pytest.raises(c.EntryRefused) as caught:
-        proved(dataclasses.replace(signed_by(edge), chain=(b"no certificate",)), edge)
+        proved(msgspec.structs.replace(signed_by(edge), chain=(b"no certificate",)), edge)
     assert caught.value.reason == "malformed"
     assert isinstance(edge.leaf, x509.Certificate)
 
@@ -257,8 +281,8 @@ def test_a_version_before_and_after_reads_the_entry_of_this_one(edge: Credential
     signed = c.sign_entry(EDGE, OFFERS, sequence=7, not_after=NOW + 1800, key=edge.key, chain=chain, relays=(R1.uri,))
     assert msgspec.msgpack.decode(signed.entry, type=Before).offers == OFFERS
     old = msgspec.msgpack.encode(Before(c.ENTRY_KIND, EDGE.uri, 7, NOW + 1800, OFFERS))
-    without = dataclasses.replace(signed, entry=old)
+    without = msgspec.structs.replace(signed, entry=old)
     assert (c.decode_entry(without, NOW).offers, c.entry_relays(without)) == (OFFERS, ())
     newer = msgspec.msgpack.encode([*msgspec.msgpack.decode(signed.entry), {"what": "comes"}])
-    assert c.entry_relays(dataclasses.replace(signed, entry=newer)) == (R1.uri,)
-    assert c.entry_relays(dataclasses.replace(signed, entry=b"\xc1")) == ()
+    assert c.entry_relays(msgspec.structs.replace(signed, entry=newer)) == (R1.uri,)
+    assert c.entry_relays(msgspec.structs.replace(signed, entry=b"\xc1")) == ()

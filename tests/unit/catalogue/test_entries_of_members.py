@@ -20,14 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pcgrelay import config, messages
 from pcgrelay.catalogue import entries as c
-from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue import proofs
+from pcgrelay.catalogue.chains import chain_digest
 from pcgrelay.catalogue.exchange import ENTRY_REASONS, CatalogueExchange
 from pcgrelay.clock import SetClock
 from pcgrelay.identity.certificates import IdentityRefused, identity_of, read_certificate, read_identity
 from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, encode_message
+from pcgrelay.messages import Advert, AdvertGet, encode_message
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from pcgrelay.signing import sign
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, without_feature
@@ -180,7 +181,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 1_000_000)
+    monkeypatch.setattr(proofs, "PROOFS_AT_ONCE", 1_000_000)
     return Receiver(Nodes(tmp_path))
 
 
@@ -242,11 +243,33 @@ async def test_no_entry_of_a_member_raises_at_those_that_read_it(receiver: Recei
         assert receiver.receive(receiver.told(receiver.member.chain, path=(name, HUB_1.uri))) == "malformed"
 
 
+async def test_bytes_that_are_no_entry_are_refused_before_their_chain_is_asked_for(receiver: Receiver) -> None:
+    sent: list[object] = []
+    receiver.link.features, receiver.link.send = frozenset({"chain-hash"}), sent.append
+    for entry in (b"\xc1", msgspec.msgpack.encode([c.ENTRY_KIND, "no edge", 1, int(4e9), []])):
+        assert receiver.receive(receiver.told((bytes(32),), entry=entry)) in {"malformed", "lives_too_long"}
+    assert receiver.receive(receiver.told((bytes(32),), edge="no edge")) == "malformed"
+    assert sent == []
+    assert receiver.receive(receiver.told((bytes(32),))) == "chain_unknown"
+    assert sent == [AdvertGet(EDGE.uri)]
+
+
+async def test_a_known_chain_counts_for_the_length_of_an_entry(receiver: Receiver) -> None:
+    """Named by its digest it is short, and whole the entry would be too long to pass on."""
+    receiver.link.features = frozenset({"chain-hash"})
+    assert receiver.receive(receiver.told(receiver.member.chain)) == ""
+    now_s = int(receiver.clock.wall().timestamp())
+    size = c.ENTRY_MOST_BYTES - sum(map(len, receiver.member.chain)) - 200
+    entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 9, now_s + 600, [], bytes(size)])
+    named = (chain_digest(receiver.member.chain),)
+    assert receiver.receive(receiver.told(named, entry=entry, signature=bytes(1_000))) == "too_large"
+
+
 async def test_an_entry_that_comes_over_many_links_is_held_once(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relay of a large realm has 50 ways to each of its edges; each took 3.6 kB."""
-    monkeypatch.setattr(exchange, "verify_entry", lambda *given: None)
+    monkeypatch.setattr(proofs, "verify_entry", lambda *given: None)
     relays = [NodeId(REALM, HUB, f"relay-{number + 10}") for number in range(30)]
     links = [
         SimpleNamespace(number=n, peer=each, peer_role=Role.RELAY, features=()) for n, each in enumerate(relays, 1)
@@ -291,7 +314,7 @@ async def test_what_nobody_expects_is_a_refusal_of_the_entry(
         raise RuntimeError("a library that fails in a new way")
 
     with monkeypatch.context() as patched:
-        patched.setattr(exchange, "verify_entry", broken)
+        patched.setattr(proofs, "verify_entry", broken)
         assert receiver.receive(receiver.told(receiver.member.chain)) == "other"
     # What this node makes of a change is no fault of the neighbour either.
     receiver.clock.advance(1_000)

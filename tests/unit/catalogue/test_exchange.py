@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue import exchange, own_entry, proofs
 from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, VerifiedEntry, sign_entry
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import Advert
@@ -28,10 +28,10 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 
 
 async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 40)
-    monkeypatch.setattr(exchange, "PROOFS_EACH_SECOND", 1)
+    monkeypatch.setattr(proofs, "PROOFS_AT_ONCE", 40)
+    monkeypatch.setattr(proofs, "PROOFS_EACH_SECOND", 1)
     looked_at = 0
-    proved = exchange.verify_entry
+    proved = proofs.verify_entry
 
     def counting(*arguments: object) -> None:
         nonlocal looked_at
@@ -39,15 +39,15 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
         proved(*arguments)  # type: ignore[arg-type]
 
     named = 0
-    checked = exchange.check_names
+    checked = proofs.check_names
 
     def naming(entry: Entry) -> None:
         nonlocal named
         named += 1
         checked(entry)
 
-    monkeypatch.setattr(exchange, "verify_entry", counting)
-    monkeypatch.setattr(exchange, "check_names", naming)
+    monkeypatch.setattr(proofs, "verify_entry", counting)
+    monkeypatch.setattr(proofs, "check_names", naming)
     port = free_port()
     links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
@@ -101,7 +101,7 @@ async def test_a_reload_forgets_what_a_revoked_certificate_signed_and_no_more(
 ) -> None:
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
     known = relay.node.exchange
-    monkeypatch.setattr(known, "_chain_refusal", lambda chain: "revoked" if chain == (b"old",) else None)
+    monkeypatch.setattr(known._proofs, "chain_refusal", lambda chain: "revoked" if chain == (b"old",) else None)
     edge, offers = NodeId(REALM, MET, "met-1"), (Offer("mail", 1),)
     lives_ms = known._clock.monotonic_ms() + 600_000
     for link, chain in ((1, b"old"), (2, b"new"), (3, b"old")):
@@ -184,11 +184,11 @@ async def test_an_entry_that_was_signed_after_the_clock_was_set_is_signed_again_
 ) -> None:
     """A neighbour whose clock is set a moment later has refused the first by its dates."""
     kent = await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"])
-    told, wall_ms = kent.node.exchange, kent.node.clock.wall().timestamp() * 1_000
+    told, wall_ms = kent.node.exchange.own, kent.node.clock.wall().timestamp() * 1_000
     clock, now_ms = SetClock(kent.node.clock.wall()), kent.node.clock.monotonic_ms()
     clock._monotonic_ms = now_ms
     monkeypatch.setattr(told, "_clock", clock)
-    for jump_ms, again_ms in ((0, 1_800_000 // 2), (-86_400_000, exchange.RENEW_JUMPED_MS), (0, 1_800_000 // 2)):
+    for jump_ms, again_ms in ((0, 1_800_000 // 2), (-86_400_000, own_entry.RENEW_JUMPED_MS), (0, 1_800_000 // 2)):
         wall_ms += jump_ms
         clock._wall = datetime.fromtimestamp(wall_ms / 1_000, UTC)
         told.offer([Offer("custody", 1)])

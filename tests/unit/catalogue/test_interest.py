@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgrelay import messages as m
 from pcgrelay.catalogue import interest as i
-from pcgrelay.catalogue.entries import Offer
+from pcgrelay.clock import SetClock
 from pcgrelay.model import NodeId, Role, ServiceName
 from tests.reference.vectors_interest import numbered
 from tests.support.telling_relay import BOTH, REALM, NeighbourLink, TellingRelay
@@ -144,6 +148,30 @@ def test_nothing_is_left_of_a_link_that_is_gone(relay: TellingRelay) -> None:
     relay.interests.link_gone(relay.link)  # type: ignore[arg-type]
     kept = vars(relay.interests)
     assert [name for name, held in kept.items() if isinstance(held, dict) and name != "_refused" and held] == []
+    assert not any(vars(relay.interests._index).values())
+
+
+def test_a_want_has_no_edge_looked_at_that_offers_nothing_of_it(
+    relay: TellingRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        relay.put(f"spiffe://{REALM}/org/{KENT}/node/other-{number}", ["fuel"])
+        relay.put(f"spiffe://{REALM}/org/far.example/node/other-{number}", ["records"])
+    relay.up()
+    looked: list[str] = []
+    tell = relay.propagation.tell
+
+    def telling(link: Any, edge: NodeId) -> None:
+        looked.append(edge.uri)
+        tell(link, edge)
+
+    monkeypatch.setattr(relay.propagation, "tell", telling)
+    relay.want(f"records@{KENT}")
+    assert (looked, relay.link.told()) == ([KENT_2], {KENT_2})
+    looked.clear()
+    relay.want(f"mail@{KENT}", edges=(MET_1,))
+    # What it was told and needs no longer is looked at once more, to be withdrawn.
+    assert (set(looked), relay.link.told()) == ({KENT_2, KENT_1, MET_1}, {KENT_1, MET_1})
 
 
 # -- an edge ----------------------------------------------------------------------------------------------------------
@@ -164,7 +192,36 @@ def test_what_an_edge_says_covers_what_it_needs(
     interest = i.read_want(heard)
     needed = edge in named or edge.organisation in whole
     needed = needed or any(ServiceName(each, edge.organisation) in services for each in offered)
-    assert interest.covers(edge, [Offer(each, 1) for each in offered]) == needed
+    assert interest.covers(edge, offered) == needed
+
+
+INTERESTS = st.builds(
+    lambda services, whole, named: i.read_want(i.make_want(services, whole, named)),
+    st.lists(SERVICES, max_size=4),
+    st.lists(ORGANISATIONS, max_size=1),
+    st.lists(EDGES, max_size=2),
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.just(i.ALL), INTERESTS)), max_size=12),
+    EDGES,
+    st.lists(WORDS, unique=True),
+)
+def test_those_who_need_an_entry_are_found_whatever_was_asked_before(
+    said: list[tuple[int, i.Interest | None]], edge: NodeId, offered: list[str]
+) -> None:
+    interests = i.Interests(Counter(), SetClock(datetime(2027, 1, 1, tzinfo=UTC)))
+    held: dict[int, i.Interest] = {}
+    for number, interest in said:
+        if interest is None:
+            interests.link_gone(NeighbourLink(number, MET))  # type: ignore[arg-type]
+            held.pop(number, None)
+        else:
+            interests._taken(number, interest)
+            held[number] = interest
+    wanting = {number for number, interest in held.items() if interest.covers(edge, offered)}
+    assert interests.wanting(edge, edge.uri, offered) == wanting
 
 
 def test_more_than_fits_asks_for_everything() -> None:

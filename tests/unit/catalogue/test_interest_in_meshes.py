@@ -107,7 +107,7 @@ class Node:
         self.interests.link_gone(end)  # type: ignore[arg-type]
         self.propagation.link_gone(end)  # type: ignore[arg-type]
         for edge in self.catalogue.link_gone(end.number):
-            self.propagation.changed(edge)
+            self.propagation.changed(edge, end.number)
 
     def receive(self, end: End, message: m.Message) -> None:
         if isinstance(message, m.Advert):
@@ -115,7 +115,7 @@ class Node:
         elif isinstance(message, m.Withdraw):
             edge = NodeId.from_uri(message.edge)
             if self.catalogue.withdraw(end.number, edge):
-                self.propagation.changed(edge)
+                self.propagation.changed(edge, end.number)
         elif isinstance(message, m.AdvertGet):
             if message.edge == self.identity.uri:
                 self.tell_own(end)
@@ -131,14 +131,14 @@ class Node:
             return
         if self.catalogue.put_refusal(edge, entry.sequence):
             return
-        chain = self.chains.whole(end, message)  # type: ignore[arg-type]
+        chain = self.chains.whole(end, edge, message.chain)  # type: ignore[arg-type]
         if chain is None:
             return
         assert chain == (edge.uri.encode(),)
         signed = SignedEntry(message.entry, message.signature, chain)
         known = ReceivedEntry(VerifiedEntry(signed, edge, entry.sequence, 1 << 60, entry.offers), message.path)
         self.catalogue.put(end.number, known)
-        self.propagation.changed(edge)
+        self.propagation.changed(edge, end.number)
 
     def offer(self, offers: tuple[Offer, ...]) -> None:
         self.offers = offers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -13,8 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
-from pcgrelay.catalogue.interest import Interests
-from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
+from pcgrelay.catalogue.interest import EVERYTHING, NOTHING, Interest, Interests
+from pcgrelay.catalogue.propagation import (
+    CHANGES_AT_ONCE,
+    CHANGES_EACH_SECOND,
+    FLAPPING,
+    LOST_MS,
+    CataloguePropagation,
+)
 from pcgrelay.catalogue.selection import Selection
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
@@ -172,6 +179,95 @@ def test_an_organisation_that_is_no_member_is_not_told_of(told: Told) -> None:
     assert told.sequences() == [-1]
 
 
+# -- an edge that is lost ---------------------------------------------------------------------------------------------
+
+
+def found_again(told: Told, sequence: int = 2) -> None:
+    """Kent is reached through the other relay now."""
+    entry = ReceivedEntry(
+        VerifiedEntry(SignedEntry(b"%d" % sequence, b"", ()), KENT, sequence, 1 << 60, ()), (OTHER.uri,)
+    )
+    told.catalogue.put(3, entry)
+    told.propagation.changed(KENT, 3)
+
+
+@pytest.fixture
+def with_edge(told: Told) -> Told:
+    """The relay, with an edge that knows Kent over it."""
+    told.links[4] = FakeLink(4, NodeId(REALM, "city.example", "city-1"), peer_role=Role.EDGE, features=frozenset())
+    told.put(1)
+    assert [told.sequences(number) for number in (2, 3, 4)] == [[1], [1], [1]]
+    told.catalogue.withdraw(1, KENT)
+    told.propagation.changed(KENT, 1)
+    return told
+
+
+def test_an_edge_is_not_told_of_a_loss_if_another_way_is_found_at_once(with_edge: Told) -> None:
+    told = with_edge
+    # Relays are told now, for they look for another way; the edge would end what waits for the service.
+    assert [told.sequences(number) for number in (2, 3, 4)] == [[-1], [-1], []]
+    told.clock.advance(LOST_MS - 1)
+    told.propagation.tick()
+    assert told.sequences(4) == []
+    found_again(told)
+    assert [told.sequences(number) for number in (2, 4)] == [[2], [2]]
+    told.clock.advance(10 * LOST_MS)
+    told.propagation.tick()
+    assert told.sequences(4) == []
+
+
+def test_an_edge_is_told_of_a_loss_a_moment_later(with_edge: Told) -> None:
+    told = with_edge
+    told.clock.advance(LOST_MS)
+    told.propagation.tick()
+    assert told.sequences(4) == [-1]
+    found_again(told)
+    assert told.sequences(4) == [2]
+    # And so again: a way that comes and goes has the edge wait no longer than once.
+    told.catalogue.withdraw(3, KENT)
+    told.propagation.changed(KENT, 3)
+    found_again(told, 3)
+    told.catalogue.withdraw(3, KENT)
+    told.clock.advance(LOST_MS)
+    told.propagation.changed(KENT, 3)
+    assert told.sequences(4) == [3, -3]
+
+
+def test_what_an_edge_needs_no_more_is_withdrawn_at_once(told: Told) -> None:
+    told.links[4] = FakeLink(4, NodeId(REALM, "city.example", "city-1"), peer_role=Role.EDGE)
+    told.interests._taken(4, Interest(False, {KENT.organisation: frozenset({EVERYTHING})}, frozenset()))
+    told.put(1)
+    told.interests._taken(4, NOTHING)
+    told.propagation.tell_link(told.links[4])  # type: ignore[arg-type]
+    assert told.sequences(4) == [1, -1]
+    told.members.clear()
+    told.put(2)
+    assert told.propagation._lost == {}
+
+
+def test_a_timer_tells_of_losses_in_time(told: Told) -> None:
+    timers: list[tuple[int, Callable[[], None]]] = []
+    told.propagation._call_later = lambda milliseconds, act: timers.append((milliseconds, act))
+    told.links[4] = FakeLink(4, NodeId(REALM, "city.example", "city-1"), peer_role=Role.EDGE, features=frozenset())
+    for edge in (KENT, MET):
+        told.put(1, edge)
+        told.sequences(4)
+        told.catalogue.withdraw(1, edge)
+        told.propagation.changed(edge, 1)
+        told.clock.advance(100)
+    # One timer for all of them, and a second for those that were not due.
+    ((milliseconds, act),) = timers
+    told.clock.advance(milliseconds - 200)
+    act()
+    assert [message.edge for message in told.links[4].take() if isinstance(message, Withdraw)] == [KENT.uri]
+    (_, (milliseconds, act)) = timers
+    assert milliseconds == 100
+    told.clock.advance(milliseconds)
+    act()
+    assert [message.edge for message in told.links[4].take() if isinstance(message, Withdraw)] == [MET.uri]
+    assert (told.propagation._lost, len(timers)) == ({}, 2)
+
+
 # -- markings ---------------------------------------------------------------------------------------------------------
 
 SENSITIVE = 2
@@ -257,7 +353,10 @@ def test_whatever_happened_each_neighbour_was_told_what_holds_now(seed: int) -> 
     sequence = 1
 
     def join(number: int) -> None:
-        links[number] = FakeLink(number, random.choice(peers), random.choice(bearers))
+        role = random.choice([Role.RELAY, Role.RELAY, Role.EDGE])
+        links[number] = FakeLink(
+            number, random.choice(peers), random.choice(bearers), peer_role=role, features=frozenset()
+        )
         propagation.tell(links[number], KENT)  # type: ignore[arg-type]
 
     def learn(number: int) -> None:
@@ -300,7 +399,11 @@ def test_whatever_happened_each_neighbour_was_told_what_holds_now(seed: int) -> 
         elif callable(what):
             what(number)
         told.clock.advance(10_000)
-        propagation.changed(KENT)
+        # As the exchange says it: what changed may have been the way over one link alone.
+        is_over_one = what in (learn, leave, "withdraw", "drain", "lost")
+        propagation.changed(KENT, number if is_over_one else None)
+        told.clock.advance(LOST_MS)
+        propagation.tick()
         selection = Selection(KENT, told.catalogue, links, local.clearances, ME)  # type: ignore[arg-type]
         for each in links.values():
             if each.controlled and each.lanes_up:

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from pcgrelay import config
-from pcgrelay.catalogue import exchange, waiting
+from pcgrelay.catalogue import exchange, proofs, waiting
 from pcgrelay.catalogue.entries import ENTRY_KIND
-from pcgrelay.catalogue.exchange import PROOFS_AT_ONCE, PROOFS_EACH_SECOND, CatalogueExchange
+from pcgrelay.catalogue.exchange import CatalogueExchange
+from pcgrelay.catalogue.proofs import PROOFS_AT_ONCE, PROOFS_EACH_SECOND
 from pcgrelay.catalogue.waiting import FORM_BYTES, WaitingAdverts
 from pcgrelay.clock import SetClock
 from pcgrelay.identity.local import LocalIdentity
@@ -84,7 +85,7 @@ class Relay:
             config.load(Nodes(folder).write(HUB, "me", role="relay", listens=[f"127.0.0.1:{free_port()}"]))
         )
         self.proofs = 0
-        monkeypatch.setattr(exchange, "verify_entry", self._verify)
+        monkeypatch.setattr(proofs, "verify_entry", self._verify)
         self.clock = SetClock(datetime.now(UTC))
         self.links: dict[int, Any] = {number: self._link(number) for number in (1, 2)}
         self.exchange = CatalogueExchange(
@@ -159,7 +160,7 @@ async def test_what_another_link_brings_need_not_wait(relay: Relay) -> None:
 async def test_what_is_withdrawn_renewed_or_lost_with_its_link_waits_no_more(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 1)
+    monkeypatch.setattr(proofs, "PROOFS_AT_ONCE", 1)
     for number in range(5):
         relay.told(1, number)
     relay.told(1, 2, sequence=2)
@@ -178,7 +179,7 @@ async def test_what_is_withdrawn_renewed_or_lost_with_its_link_waits_no_more(
 
 
 async def test_what_has_no_room_to_wait_is_refused_by_name(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 1)
+    monkeypatch.setattr(proofs, "PROOFS_AT_ONCE", 1)
     monkeypatch.setattr(waiting, "LINK_BYTES", 2 * (1_200 + FORM_BYTES))
     for number in range(5):
         relay.told(1, number)

@@ -96,7 +96,7 @@ async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: 
     edge = kent.node.config.node.id
 
     def has_newest() -> bool:
-        newest = kent.node.exchange._own_sequence
+        newest = kent.node.exchange.own.sequence
         return [ways(edge)[number].sequence for number in links if number in ways(edge)] == [newest] * 2
 
     for _ in range(3):
@@ -135,7 +135,10 @@ class Watched:
             for number, sequence in self.brought.items()
         }
         ways = {self.edge: known}
-        catalogue = SimpleNamespace(ways=lambda peer: ways.get(peer, {}))
+        catalogue = SimpleNamespace(
+            ways=lambda peer: ways.get(peer, {}),
+            newest=lambda peer: max(ways.get(peer, {}).values(), key=lambda way: way.sequence, default=None),
+        )
         self.watch.look(list(self.links.values()), catalogue)  # type: ignore[arg-type]
         return bool(self.watch.all)
 

@@ -221,7 +221,7 @@ async def test_a_chain_goes_over_a_link_once(nodes: Nodes, sent: list[tuple[str,
     for _ in range(3):
         before = whole()
         sequence = max(way.sequence for way in met.node.exchange.catalogue.ways(edge).values())
-        kent.node.exchange.offer(kent.node.exchange._offers)
+        kent.node.exchange.offer(kent.node.exchange.own.offers)
         await until(lambda old=sequence: min(way.sequence for way in ways(edge).values()) > old)
         # Over both relays, and each has it from the edge and from the other one.
         await until(lambda: all(len(relay.node.exchange.catalogue.ways(edge)) == 2 for relay, _ in made))
@@ -235,7 +235,7 @@ async def test_a_chain_goes_over_a_link_once(nodes: Nodes, sent: list[tuple[str,
     (relay, _) = made[0]
     link = _link(met, relay.node.config.node.id.name)
     assert met.node.exchange.catalogue.withdraw(link.number, edge)
-    kent.node.exchange.offer(kent.node.exchange._offers)
+    kent.node.exchange.offer(kent.node.exchange.own.offers)
     await until(lambda: link.number in met.node.exchange.catalogue.ways(edge))
     assert sum(isinstance(message, AdvertGet) for _, message in sent) == 1
     assert met.node.refused.total()["chain_unknown"] == 1

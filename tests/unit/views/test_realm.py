@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw, msgpack
 
 from pcgrelay.admin.realm_answers import EDGES_EACH, RealmEdge
-from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue import own_entry
 from pcgrelay.catalogue.entries import ENTRY_KIND, STATE_DRAIN, Entry, Offer, ReceivedEntry, SignedEntry, VerifiedEntry
 from pcgrelay.model import NodeId
 from pcgrelay.views.realm import realm_answer
@@ -23,7 +23,7 @@ R1, R2, R3 = (f"relay-{number}.{HUB}" for number in (1, 2, 3))
 
 @pytest.fixture
 async def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
-    monkeypatch.setattr(exchange, "RELAYS_STEADY_MS", 100)
+    monkeypatch.setattr(own_entry, "RELAYS_STEADY_MS", 100)
     nodes = Nodes(tmp_path)
     yield nodes
     await nodes.stop()
@@ -93,18 +93,18 @@ async def test_a_link_that_flaps_makes_no_entry(nodes: Nodes, monkeypatch: pytes
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
     await until(lambda: knows(relay, f"kent-1.{KENT}", R1))
     told = kent.node.exchange
-    monkeypatch.setattr(exchange, "RELAYS_STEADY_MS", 3_600_000)
+    monkeypatch.setattr(own_entry, "RELAYS_STEADY_MS", 3_600_000)
     (link,) = kent.node.link_table.links.values()
-    before = told._own_sequence
+    before = told.own.sequence
     for draining in (True, False) * 10:
         link.draining = draining
         told.tick()
-    assert told._own_sequence == before
+    assert told.own.sequence == before
     link.draining = True
-    monkeypatch.setattr(exchange, "RELAYS_STEADY_MS", 0)
+    monkeypatch.setattr(own_entry, "RELAYS_STEADY_MS", 0)
     told.tick()
-    assert told._own_sequence > before
-    assert told._own_relays == ()
+    assert told.own.sequence > before
+    assert told.own._relays == ()
 
 
 async def test_what_an_edge_names_that_is_no_relay_is_not_shown(nodes: Nodes) -> None:
