@@ -28,7 +28,7 @@ from pcgrelay.audit.store import HISTORY_WHOLE_EACH
 from pcgrelay.audit.verify import keys_of_policy, verify_log
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
-from pcgrelay.log.events import StreamEnd
+from pcgrelay.log.stream_events import StreamEnd
 from tests.support.audit_logs import AuditLog
 from tests.support.written_logs import NODE, Endorser, check_log
 

@@ -28,7 +28,8 @@ from pcgrelay.audit.writer import Hooks, LogWriter
 from pcgrelay.clock import Clock
 from pcgrelay.config import AuditSettings
 from pcgrelay.log.ended import EndedAlike
-from pcgrelay.log.events import Emit, Record, StreamEnd, StreamRefused
+from pcgrelay.log.events import Emit, Record
+from pcgrelay.log.stream_events import StreamEnd, StreamRefused
 from pcgrelay.model import NodeId
 
 QUEUE_MOST = 65_536

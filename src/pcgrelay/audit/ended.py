@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pcgrelay.audit.lines import BODY_MOST_BYTES, Queued, body_of
 from pcgrelay.log.ended import EndedAlike
-from pcgrelay.log.events import StreamEnd
+from pcgrelay.log.stream_events import StreamEnd
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The numbers, times and id of one of them.

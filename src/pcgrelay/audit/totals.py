@@ -11,7 +11,7 @@ from datetime import datetime
 from pcgrelay.audit.lines import Queued
 from pcgrelay.log.audit_events import StreamTotals
 from pcgrelay.log.ended import EndedAlike
-from pcgrelay.log.events import StreamEnd, StreamRefused
+from pcgrelay.log.stream_events import StreamEnd, StreamRefused
 
 Key = tuple[str, str, str, str, str, str, int | None]  # the policy, whose, by what, and the rule
 

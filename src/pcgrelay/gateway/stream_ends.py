@@ -11,7 +11,7 @@ from pcgrelay.gateway.strays import Strays
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import Emit
-from pcgrelay.log.events import StreamEnd as StreamEndRecord
+from pcgrelay.log.stream_events import StreamEnd as StreamEndRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName

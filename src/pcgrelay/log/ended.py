@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from pcgrelay.log.events import StreamEnd
+from pcgrelay.log.stream_events import StreamEnd
 
 # Lines without their number: of the pieces that are alike, when the streams ended in microseconds since 1970.
 Bodies = Callable[[tuple[bytes, ...], int], list[bytes]]

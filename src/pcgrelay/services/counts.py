@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from pcgrelay.dataplane.events import StreamEnd, StreamsDone
 from pcgrelay.handover.node import ServiceHandover, StreamCountsHandover
-from pcgrelay.log.events import Emit, StreamRefused
-from pcgrelay.log.events import StreamEnd as StreamEndRecord
+from pcgrelay.log.events import Emit
+from pcgrelay.log.stream_events import StreamEnd as StreamEndRecord
+from pcgrelay.log.stream_events import StreamRefused
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule

@@ -21,7 +21,8 @@ from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
 from pcgrelay.dataplane.adapter import end_bodies
 from pcgrelay.log.ended import EndedAlike
-from pcgrelay.log.events import NodeDrainUndone, StreamEnd, time_text
+from pcgrelay.log.events import NodeDrainUndone, time_text
+from pcgrelay.log.stream_events import StreamEnd
 from pcgrelay.services.stream_ids import stream_id
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, Endorser, check_log

@@ -18,7 +18,7 @@ from pcgrelay.audit.turns import CHECKPOINT_MS
 from pcgrelay.clock import SetClock
 from pcgrelay.config import AuditSettings
 from pcgrelay.log.audit_events import StreamTotals
-from pcgrelay.log.events import StreamEnd, StreamRefused
+from pcgrelay.log.stream_events import StreamEnd, StreamRefused
 from tests.support.written_logs import NODE, Endorser, check_log, records_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from pcgrelay.audit.trust import keys_of_trust
 from pcgrelay.audit.verify import keys_of_policy, verify_log
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
-from pcgrelay.log.events import StreamEnd
+from pcgrelay.log.stream_events import StreamEnd
 from pcgrelay.signing import sign
 from tests.support.pki import Files, RealmPki
 from tests.support.written_logs import NODE, ORIGIN, records_of

@@ -12,7 +12,8 @@ from msgspec import structs
 
 from pcgrelay.clock import Clock
 from pcgrelay.log import events as records
-from pcgrelay.log.events import LaneDown, Record, StreamRefused
+from pcgrelay.log.events import LaneDown, Record
+from pcgrelay.log.stream_events import StreamRefused
 from pcgrelay.log.throttle import BOUNDED_BY, OWNED_MOST, Throttle, owner_of
 from pcgrelay.log.writer import LINES_AT_ONCE, Log
 
