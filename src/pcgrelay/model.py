@@ -95,6 +95,23 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
+class Transport(IntEnum):
+    """What a service carries: a stream of bytes, or datagrams. The numbers are part of the protocol."""
+
+    STREAM = 0
+    DATAGRAM = 1
+
+    @property
+    def title(self) -> str:
+        """The word for it in configuration, logs and tables: the protocol of applications and targets."""
+        return "udp" if self is Transport.DATAGRAM else "tcp"
+
+    @classmethod
+    def from_title(cls, title: str) -> Self:
+        """Return the transport of a protocol that the configuration has accepted."""
+        return cls.DATAGRAM if title == "udp" else cls.STREAM
+
+
 def check_label(text: str, what: str) -> str:
     """Return the name of a node, service or bearer unchanged. NameProblem: it is not a single label."""
     _refuse_last_dot(text, what)

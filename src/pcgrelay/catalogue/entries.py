@@ -50,6 +50,8 @@ class Offer(Struct, array_like=True, frozen=True, gc=False):
     weight: Annotated[int, Meta(ge=0, le=100)] = 100
     state: Annotated[int, Meta(ge=1, le=3)] = STATE_READY
     priority: Annotated[int, Meta(ge=0, le=2)] = 0
+    # Of `Transport`. One that this version does not know is nobody's here, and refuses no entry.
+    transport: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
 class Entry(Struct, array_like=True, frozen=True):

@@ -76,6 +76,7 @@ class SessionHandover(Struct, frozen=True, kw_only=True):
     stalled_ms: int = 0
     unresumed: tuple[int, ...] = ()
     path: PathHandover | None = None
+    features: tuple[str, ...] = ()  # those that both ends list
 
 
 class RelayPathHandover(Struct, frozen=True, kw_only=True):

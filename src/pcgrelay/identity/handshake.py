@@ -48,7 +48,9 @@ TWINS = "twins"  # feature of links: TWIN
 WITNESS = "witness-1"  # feature of links: WITNESS
 INTEREST = "interest"  # feature of links: WANT
 CHAIN_HASH = "chain-hash"  # feature of links: ADVERT with a digest for the chain, and ADVERT_GET
-LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS, INTEREST, CHAIN_HASH)
+DATAGRAMS = "datagrams"  # feature of links and sessions: services of datagrams
+SESSION_FEATURES = (SESSION_CLASS, DATAGRAMS)
+LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS, INTEREST, CHAIN_HASH, DATAGRAMS)
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 
@@ -93,7 +95,7 @@ class HandshakeResult:
     link_id: bytes
     chain: tuple[x509.Certificate, ...]  # the peer's verified chain, leaf first
     generation: int = 0  # 0: a set-up; else that of the renewal
-    features: frozenset[str] = frozenset()  # of a link: those that both ends list
+    features: frozenset[str] = frozenset()  # those that both ends list
 
 
 # Given an identity that TLS has proved: the reason for which it is refused, or None.
@@ -366,12 +368,12 @@ class Handshake:
             link_id=link_id,
             chain=chain,
             generation=self._generation,
-            features=frozenset() if parameters.session else frozenset(self._features()) & {*theirs.features},
+            features=frozenset(self._features()) & {*theirs.features},
         )
 
     def _features(self) -> tuple[str, ...]:
         if self._parameters.session:
-            return (SESSION_CLASS,)
+            return SESSION_FEATURES
         listed = self._parameters.link_features
         return LINK_FEATURES if listed is None else listed
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue
-from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.model import NodeId, ServiceName, Transport
 from pcgrelay.services.imports import Exporter, offers_of
 
 NO_LINK = "no-link"
@@ -21,7 +21,8 @@ WITHDRAWN = "withdrawn"
 DRAINING = "draining"
 NO_SESSION = "no-session"
 MARKING = "marking"
-CAUSES = (NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, WITHDRAWN, DRAINING, NO_SESSION, MARKING)
+TRANSPORT = "transport"
+CAUSES = (NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, TRANSPORT, WITHDRAWN, DRAINING, NO_SESSION, MARKING)
 
 # So many names at most are listed.
 NAMES_MOST = 5
@@ -44,11 +45,12 @@ def import_failure(
     is_linked: bool,
     session_cause: Callable[[Exporter], str],
     uncleared: Callable[[Exporter], Sequence[str] | None],
+    transport: Transport = Transport.STREAM,
 ) -> ImportFailure:
     """Return why an import is not served.
 
     session_cause: why the last set-up of a session with an edge failed. uncleared: what is not cleared on each way to
-    an edge; nothing: one of them is; None: there is no way.
+    an edge; nothing: one of them is; None: there is no way. transport: what the import carries.
     """
     if not is_linked:
         return ImportFailure(NO_LINK, "no neighbour is linked")
@@ -61,6 +63,11 @@ def import_failure(
         detail = f"no session with {_listed([each.edge.dotted for each in exporters])}"
         return ImportFailure(NO_SESSION, f"{detail} ({'; '.join(told[:NAMES_MOST])})" if told else detail)
     offers = offers_of(catalogue, [service])[service]
+    if edges := [edge.dotted for edge, offer in offers if offer.transport != transport]:
+        if len(edges) == len(offers):
+            detail = f"{_listed(edges)} offers it as {_other(transport)}, and protocol is {transport.title} here"
+            return ImportFailure(TRANSPORT, detail)
+        offers = [each for each in offers if each[1].transport == transport]
     for state, cause, words in (
         (STATE_DOWN, WITHDRAWN, "its target does not answer at {}"),
         (STATE_DRAIN, DRAINING, "{} drains"),
@@ -68,6 +75,11 @@ def import_failure(
         if edges := [edge.dotted for edge, offer in offers if offer.state == state]:
             return ImportFailure(cause, words.format(_listed(edges)))
     return _unknown(service, catalogue)
+
+
+def _other(transport: Transport) -> str:
+    """Return the word for what an offer of another transport is: those of later versions have none yet."""
+    return "datagrams (udp)" if transport is Transport.STREAM else "a stream (tcp)"
 
 
 def _unknown(service: ServiceName, catalogue: Catalogue) -> ImportFailure:

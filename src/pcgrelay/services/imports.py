@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from pcgrelay.catalogue.entries import STATE_READY, Catalogue, Offer
-from pcgrelay.model import NodeId, Precedence, Priority, ServiceName
+from pcgrelay.model import NodeId, Precedence, Priority, ServiceName, Transport
 
 # After this many failed set-ups in a row, applications no longer wait for the next attempt.
 FAILURES_BEFORE_DOWN = 2
@@ -91,15 +91,18 @@ def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[Ser
     return found
 
 
-def exporters_of(offers: Iterable[tuple[NodeId, Offer]], most: int = Priority.CRITICAL) -> list[Exporter]:
+def exporters_of(
+    offers: Iterable[tuple[NodeId, Offer]], most: int = Priority.CRITICAL, transport: int = Transport.STREAM
+) -> list[Exporter]:
     """Return the offering edges that accept new streams, best precedence first.
 
     most: the highest class of streams at this importer; the exporter sets one too, and the lower one applies.
+    transport: what the importer carries; an edge that offers the service as something else is none.
     """
     found = [
         Exporter(edge, offer.marking, offer.precedence, offer.weight, min(offer.priority, most))
         for edge, offer in offers
-        if offer.state == STATE_READY
+        if offer.state == STATE_READY and offer.transport == transport
     ]
     return sorted(found, key=lambda exporter: (exporter.precedence, exporter.edge))
 

@@ -253,6 +253,7 @@ class Renewer:
         assert session.schedule is not None
         session.generation = established.generation
         session.chain, session.group, session.tls_suite = established.chain, established.group, established.tls_suite
+        session.features = established.features  # an edge that was upgraded knows more than when it was made
         session.schedule.renewed(self._clock.monotonic_ms())
         with suppress(DataPlaneRefused):
             self._plane.session_mix(session.number, session.generation)

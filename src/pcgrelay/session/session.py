@@ -55,6 +55,7 @@ class Session:
     group: str = ""
     tls_suite: str = ""
     chain: tuple[x509.Certificate, ...] = ()  # the far edge's certificates, leaf first
+    features: frozenset[str] = frozenset()  # those that both ends list
     generation: int = 0  # of the last renewal; 0: none yet
     attempted: int = 0  # the greatest generation that the far edge may have taken
     schedule: Schedule | None = None  # of renewals; None until the session has keys
@@ -90,6 +91,7 @@ class Session:
             group=handover.group,
             tls_suite=handover.tls_suite,
             chain=read_chain(handover.chain),
+            features=frozenset(handover.features),
             generation=handover.generation,
             attempted=handover.attempted,
             schedule=Schedule(handover.authenticated_ms or handover.began_ms),
@@ -113,6 +115,7 @@ class Session:
             group=self.group,
             tls_suite=self.tls_suite,
             chain=write_chain(self.chain),
+            features=tuple(sorted(self.features)),
             generation=self.generation,
             attempted=self.attempted,
             authenticated_ms=self.schedule.authenticated_ms if self.schedule else 0,

@@ -353,7 +353,7 @@ class Sessions:
         if word:
             wipe_secret(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
-        session.chain = established.chain
+        session.chain, session.features = established.chain, established.features
         session.schedule = Schedule(self._clock.monotonic_ms())
         session.number = self._next_number = self._next_number + 1
         session.flows, session.cap = established.flows, established.cap

@@ -56,17 +56,18 @@ def test_a_good_entry(edge: Credentials) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "priority"),
+    ("said", "priority", "transport"),
     [
-        (["custody", 1, 2, 100, 1], 0),  # as it was said before there was a priority
-        (["custody", 1, 2, 100, 1, 2], 2),
-        (["custody", 1, 2, 100, 1, 1, "of a newer version"], 1),
+        (["custody", 1, 2, 100, 1], 0, 0),  # as it was said before there was a priority
+        (["custody", 1, 2, 100, 1, 2], 2, 0),  # and before there was a transport
+        (["custody", 1, 2, 100, 1, 1, 1], 1, 1),
+        (["custody", 1, 2, 100, 1, 1, 200, "of a newer version"], 1, 200),
     ],
 )
-def test_elements_that_are_missing_or_unknown(said: list[object], priority: int) -> None:
+def test_elements_that_are_missing_or_unknown(said: list[object], priority: int, transport: int) -> None:
     entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [said], "more"])
     (offer,) = c.decode_entry(c.SignedEntry(entry, b"", ()), NOW).offers
-    assert offer == c.Offer("custody", 1, priority=priority)
+    assert offer == c.Offer("custody", 1, priority=priority, transport=transport)
 
 
 @pytest.mark.parametrize(("not_after", "reason"), [(NOW - 1, "expired"), (NOW + c.LIFE_MOST_S + 1, "lives_too_long")])

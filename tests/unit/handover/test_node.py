@@ -75,6 +75,7 @@ WHOLE = NodeHandover(
             tls_suite="TLS_AES_256_GCM_SHA384",
             chain=(b"der",),
             unresumed=(1,),
+            features=("datagrams", "session-class"),
             path=PathHandover(
                 link=7, peer="p", in_label=1, out_label=2, flows=2, cap=3, marking=1, priority=0, initiator=True
             ),

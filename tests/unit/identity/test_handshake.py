@@ -486,3 +486,14 @@ def test_an_older_node_reads_a_hello_with_more_fields(edge: Credentials) -> None
     )._hello_of_client()
     read = msgspec.msgpack.decode(msgspec.msgpack.encode(hello), type=older)
     assert [getattr(read, name) for name in ("identity", "nonce")] == [hello.identity, hello.nonce]
+
+
+@pytest.mark.parametrize("listed", [1, 2])
+def test_a_session_has_the_features_that_both_ends_list(
+    edge: Credentials, far: Credentials, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = handshake_module.SESSION_FEATURES
+    monkeypatch.setattr(Handshake, "_features", lambda self: features if self._client else features[:listed])
+    for purpose in (Purpose.SESSION, Purpose.SESSION_RENEWAL):
+        found = of_session(edge, far, purpose, CLASS, CLASS)
+        assert [each.established and each.established.features for each in found] == 2 * [{*features[:listed]}]

@@ -13,7 +13,7 @@ from pcgrelay.catalogue.entries import (
     SignedEntry,
     VerifiedEntry,
 )
-from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.model import NodeId, ServiceName, Transport
 from pcgrelay.services.imports import (
     ROUTES_MOST,
     Exporter,
@@ -47,6 +47,15 @@ def test_only_the_owners_edges_export() -> None:
     offers = offers_of(table, [SERVICE, MAIL, ServiceName("custody", "hub.example")])
     found = [exporters_of(each) for each in offers.values()]
     assert found == [[Exporter(ONE, 2, 2, 100)], [Exporter(TWO, 1, 2, 100)], []]
+
+
+@pytest.mark.parametrize("offered", [*Transport, 2])
+@pytest.mark.parametrize("wanted", Transport)
+def test_an_edge_that_offers_it_over_another_transport_does_not_export_it(offered: int, wanted: Transport) -> None:
+    """2 is of a later version: nobody here wants it, and its entry is taken."""
+    table = catalogue((ONE, Offer("custody", 1, transport=offered)))
+    found = exporters_of(offers_of(table, [SERVICE])[SERVICE], transport=wanted)
+    assert [each.edge for each in found] == ([ONE] if offered == wanted else [])
 
 
 def test_what_only_says_that_it_is_down_is_known() -> None:
