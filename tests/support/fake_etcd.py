@@ -81,8 +81,7 @@ class FakeEtcd:
         await self._runners[self.members.index(member)].cleanup()
 
     async def close(self) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
 
     # -- what a test does ----------------------------------------------------------------------------------------
 

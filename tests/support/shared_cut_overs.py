@@ -129,12 +129,14 @@ class SharedEdges:
             self.etcd.expire(kept.lease)
 
     async def close(self) -> None:
+        for store in self.stores:
+            # Who gives a lease back waits for the answer.
+            store.mend()
+        await asyncio.gather(*(edge.node.stop() for edge in self.edges))
         for edge in self.edges:
-            await edge.node.stop()
             if edge.node.state is not None:
                 edge.node.state.close()
-        for store in self.stores:
-            await store.client.close()
+        await asyncio.gather(*(store.close() for store in self.stores))
 
 
 def opened(value: bytes) -> SharedState:

@@ -7,21 +7,34 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pcgrelay.clock import SystemClock
 from pcgrelay.cutover import shared
 from pcgrelay.cutover.phases import Event, Phase
 from pcgrelay.errors import RuleProblem, RunError
-from pcgrelay.fleet import client
+from pcgrelay.fleet import client, lease
+from pcgrelay.gateway import cutovers, shared_cutovers
 from tests.support.cut_over import LONG, PLAN, CutRunning
 from tests.support.nodes_in_process import Nodes
 from tests.support.shared_cut_overs import ROOT, STATE, SharedEdges, shared_edges
 from tests.support.waiting import until_async as until
 
+FASTER = 3  # a plan soaks for whole seconds
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that says nothing is silent sooner."""
-    monkeypatch.setattr(client, "REQUEST_S", 1.5)
-    monkeypatch.setattr(client, "TRY_S", 0.5)
+    """Clocks of nodes go faster, they look more often, and a store that says nothing is silent sooner."""
+    monotonic_ms = SystemClock.monotonic_ms
+    began_ms = monotonic_ms(SystemClock())
+    monkeypatch.setattr(SystemClock, "monotonic_ms", lambda clock: began_ms + FASTER * (monotonic_ms(clock) - began_ms))
+    # A lease is kept by the time of the machine, and is over by the clock.
+    monkeypatch.setattr(shared_cutovers, "SEAT_TTL_S", FASTER * shared_cutovers.SEAT_TTL_S)
+    monkeypatch.setattr(lease, "KEPT_TIMES", FASTER * lease.KEPT_TIMES)
+    monkeypatch.setattr(shared_cutovers, "WORK_EVERY_S", 0.05)
+    monkeypatch.setattr(shared_cutovers, "FIGURES_EVERY_S", 0.2)
+    monkeypatch.setattr(cutovers, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(client, "REQUEST_S", 0.8)
+    monkeypatch.setattr(client, "TRY_S", 0.4)
 
 
 @pytest.fixture
@@ -34,6 +47,11 @@ async def decided(edges: SharedEdges) -> CutRunning:
     await until(lambda: edges.decider is not None, 5)
     assert edges.decider is not None
     return edges.decider
+
+
+async def soaked(seconds: float) -> None:
+    """Let so much time pass by the clocks of the nodes."""
+    await asyncio.sleep(seconds / FASTER)
 
 
 def seat_of(edge: CutRunning) -> int:
@@ -124,7 +142,7 @@ async def test_a_silent_store_changes_nothing_and_forbids_only_steps_forward(thr
         store.cut()
     await until(lambda: not any(store.client.state.live for store in three.stores), 15)
     three.good()
-    await asyncio.sleep(3)
+    await soaked(4)
     assert three.shares == {1}
     edge = three.edges[2]
     await edge.ask(Event.FALL_BACK)
@@ -153,7 +171,7 @@ async def test_a_decider_that_is_cut_off_makes_no_step(three: SharedEdges) -> No
     three.store_of(decider).cut()
     # It has seen more than its gate asks, and cannot write.
     decider.good(5_000)
-    await asyncio.sleep(3)
+    await soaked(3)
     assert three.shares == {1}
     assert three.record is not None
     assert three.record.epoch == 1
