@@ -112,6 +112,11 @@ class SharedEdges:
         return seats[0] if seats else None
 
     @property
+    def has_seat(self) -> bool:
+        """Whether the seat is anybody's, as the store has it."""
+        return (ROOT + SEAT).encode() in self.etcd.content
+
+    @property
     def followers(self) -> list[CutRunning]:
         return [edge for edge in self.edges if edge is not self.decider]
 

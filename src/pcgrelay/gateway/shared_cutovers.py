@@ -220,8 +220,7 @@ class SharedCutovers:
         if self._now_s() < sharing.starts_until_s:
             return
         if not sharing.is_joined:
-            if sharing.seat:
-                await self._leave_seat(sharing)
+            await self._leave_seat(sharing, self._lease)
             return
         write = shared.to_tell(sharing.mine, sharing.known, sharing.node)
         if write is not None:
@@ -229,8 +228,8 @@ class SharedCutovers:
         if cutover.phase in DECIDING and not self._node.draining:
             await self._keep_seat(sharing, self._lease)
             await self._publish(cutover, sharing, self._lease)
-        elif sharing.seat:
-            await self._leave_seat(sharing)
+        else:
+            await self._leave_seat(sharing, self._lease)
 
     def _know_silence(self, sharing: CutoverSharing) -> None:
         client = self._client
@@ -317,10 +316,16 @@ class SharedCutovers:
         if token and lease.number == number:
             sharing.seat, sharing.decider = token, sharing.node
 
-    async def _leave_seat(self, sharing: CutoverSharing) -> None:
+    async def _leave_seat(self, sharing: CutoverSharing, lease: KeptLease) -> None:
+        """Give the seat back, if it is this edge's. StoreProblem."""
         token, sharing.seat = sharing.seat, 0
         key = self._key(sharing.plan.service, "seat")
-        await self._there.swap({key: token}, deletes=[key])
+        if not token and sharing.decider == sharing.node:
+            # It was given up in mind while the lease could not be counted on, and the lease lives: nobody else gets it.
+            found = await self._there.get(key)
+            token = found.created if found is not None and found.lease == lease.number else 0
+        if token:
+            await self._there.swap({key: token}, deletes=[key])
 
     async def _publish(self, cutover: Cutover, sharing: CutoverSharing, lease: KeptLease) -> None:
         """Publish what this edge has counted, once a second if it has changed. StoreProblem."""

@@ -115,6 +115,25 @@ async def test_after_a_return_each_edge_is_started_again(three: SharedEdges) -> 
     assert [edge.share for edge in three.edges] == [1, 1, 0]
 
 
+async def test_a_seat_of_which_the_lease_was_in_doubt_is_left_all_the_same(
+    three: SharedEdges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key lives with the lease: if it stayed, nobody could start again."""
+    await three.start(LONG)
+    first = await decided(three)
+    shared_part = first.edge.cutovers.shared
+    assert shared_part is not None
+    assert shared_part._lease is not None
+    with monkeypatch.context() as doubt:
+        doubt.setattr(shared_part._lease, "is_held", lambda: False)
+        await until(lambda: not seat_of(first), 5)
+        other = next(edge for edge in three.edges if edge is not first)
+        await other.ask(Event.FALL_BACK)
+        await three.all_at(Phase.BACK, 0, 5)
+    await until(lambda: not three.has_seat, 5)
+    await other.start_plan(LONG, again=True)
+
+
 async def test_another_decides_when_the_first_is_gone(three: SharedEdges) -> None:
     await three.start()
     first = await decided(three)
