@@ -59,7 +59,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -141,6 +141,9 @@ simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit
 
 simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, as many in which files differ, and as many with a relay that lies.
 	$(VENV_PYTHON) -m tests.simulation.markings --realms $(SEEDS) --from $(FROM)
+
+prove: | $(VENV_PYTHON) ## Prove the protocol's claims by its models (docs/proofs); ProVerif must be on the PATH; some minutes.
+	$(VENV_PYTHON) docs/proofs/run.py
 
 acceptance: ## Show all that a cut-over and an audit log must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts
 	@sh scripts/setup test

@@ -1,32 +1,122 @@
-"""A model has the result that was found for it: who changes a model, or what it includes, runs the prover again."""
+"""A model has the result that was found for it, and each query that a page names has one.
+
+Who changes a model, or what it includes, runs the prover again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
-PROOFS = Path(__file__).resolve().parents[2] / "docs" / "proofs"
-RESULTS = (PROOFS / "results.md").read_text()
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROOFS = ROOT / "docs" / "proofs"
+FOLDER = PROOFS / "proverif"
+RESULTS = (FOLDER / "results.md").read_text()
+README = (PROOFS / "README.md").read_text()
+OF_THE_PAGE = {"std", "leaky"}  # variants in which nothing is broken on purpose
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that runs the prover."""
+    monkeypatch.syspath_prepend(str(PROOFS))
+    import proverif
+
+    return proverif
+
+
+def results() -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
+    """What was expected of each query of each run, and what was found."""
+    runs: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+    table = RESULTS[RESULTS.index("| model | variant |") :]
+    for line in table.splitlines()[2:]:
+        model, variant, query, expected, found, *_ = (*(cell.strip() for cell in line.split("|")[1:]), *5 * [""])
+        if model:
+            rows = runs.setdefault((model, variant), {})
+        elif query:
+            rows[query] = (expected, found)
+    return runs
+
+
+def of_the_page() -> dict[str, set[str]]:
+    """What was found of each query where nothing is broken on purpose."""
+    found: dict[str, set[str]] = {}
+    for (_, variant), rows in results().items():
+        for query, (_, result) in rows.items() if variant in OF_THE_PAGE else ():
+            found.setdefault(query, set()).add(result)
+    return found
 
 
 def test_each_model_is_the_one_that_was_proved() -> None:
-    models = [*PROOFS.glob("*.pv"), *PROOFS.glob("*.pvl"), *PROOFS.glob("variants/*.pvl")]
-    hashes = {str(path.relative_to(PROOFS)): hashlib.sha256(path.read_bytes()).hexdigest() for path in models}
+    models = [*FOLDER.glob("*.pv"), *FOLDER.glob("*.pvl"), *FOLDER.glob("variants/*.pvl")]
+    hashes = {str(path.relative_to(FOLDER)): hashlib.sha256(path.read_bytes()).hexdigest() for path in models}
     kept = dict(re.findall(r"^\| `([\w/]+\.pvl?)` \| `([0-9a-f]{64})` \|$", RESULTS, re.MULTILINE))
     assert hashes == kept, "run docs/proofs/run.py with ProVerif, which writes results.md"
 
 
 def test_all_results_are_as_expected() -> None:
-    assert RESULTS.rstrip().endswith("\n0 results differ from what was expected.")
-    assert not re.search(r"DIFFERS|\| (undecided|no result) \|", RESULTS)
-    rows = re.findall(r"^\| \| \| (\S+) \| (proved|refuted) \| (proved|refuted) \| *\|$", RESULTS, re.MULTILINE)
-    assert len(rows) > 70
-    assert all(expected == found for _, expected, found in rows)
+    assert RESULTS.rstrip().endswith("\n0 results differ from what is expected.")
+    pairs = [pair for rows in results().values() for pair in rows.values()]
+    assert len(pairs) > 150
+    assert {expected for expected, _ in pairs} == {"proved", "refuted"}
+    assert all(expected == found for expected, found in pairs)
 
 
-def test_the_rule_of_renewals_is_among_them() -> None:
-    """What a receiver takes after a renewal comes from its peer; without the rule it does not."""
-    of_heal = RESULTS[RESULTS.index("| heal | std |") : RESULTS.index("| heal_passive |")]
-    assert "| | | 3.14 | proved | proved |" in of_heal
-    assert "| | | 3.13 | refuted | refuted |" in of_heal
+def test_each_run_is_there_with_all_its_queries(runner: ModuleType) -> None:
+    found = results()
+    assert set(found) == {(model, variant) for model, variant, _ in runner.PLAN}
+    for model, variant, refuted in runner.PLAN:
+        rows = found[model, variant]
+        assert list(rows) == runner.labels(model)
+        assert {query for query, (expected, _) in rows.items() if expected == "refuted"} == set(refuted.split())
+
+
+def test_each_model_and_each_variant_is_run(runner: ModuleType) -> None:
+    assert {path.stem for path in FOLDER.glob("*.pv")} == {model for model, _, _ in runner.PLAN}
+    assert {path.stem for path in FOLDER.glob("variants/*.pvl")} == {variant for _, variant, _ in runner.PLAN}
+
+
+def test_each_query_has_its_row_in_the_readme() -> None:
+    rows: dict[str, str] = {}
+    table = README[README.index("| query | file |") :]
+    for line in table[: table.index("\n\n")].splitlines()[2:]:
+        queries, file, _, result, control, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        model = file.strip("`").removesuffix(".pv")
+        for query in queries.split():
+            assert query in results()[model, "leaky" if (model, "leaky") in results() else "std"], query
+            rows[query] = result
+        assert control or result == "refuted" or queries == "8.7", queries  # that one is a control itself
+        # A control is a query that is refuted, or a variant in which this one is.
+        for variant in re.findall(r"`(\w+)`", control):
+            runs = [found for (_, name), found in results().items() if name == variant]
+            assert any(found.get(query, ("", ""))[1] == "refuted" for found in runs for query in queries.split()), (
+                queries
+            )
+    assert {query: {result} for query, result in rows.items()} == of_the_page()
+
+
+def test_without_the_prover_one_sentence_says_what_to_install() -> None:
+    command = [sys.executable, str(PROOFS / "run.py"), "hops.pv"]
+    done = subprocess.run(
+        command,
+        env={"PROVERIF": "/nonexistent/proverif", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert re.fullmatch(r"/nonexistent/proverif: not found; install ProVerif 2\.05 .*\.\n", done.stderr)
+    assert done.stdout == ""
+
+
+def test_a_name_that_no_model_has_is_refused() -> None:
+    command = [sys.executable, str(PROOFS / "run.py"), "no_such.pv"]
+    done = subprocess.run(command, env={"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("No model is named no_such.pv; ")
