@@ -18,9 +18,11 @@ from tests.support.applications import Across, client, echo, is_turned_away, res
 from tests.support.dialled_targets import Address, serve
 from tests.support.handover import hand_over
 from tests.support.ports import free_port
+from tests.support.socket_options import options_of
 from tests.support.waiting import until
 
 NEXT_S = 0.25
+YOUNG_S = 1.0  # without keep-alive
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ class Silent:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.address: Address = self.listener.getsockname()
+        self.callers: list[Address] = []
         self.knocking = [socket.socket() for _ in range(4)]
         for each in self.knocking:
             each.setblocking(False)
@@ -60,7 +63,8 @@ class Silent:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                connection, _ = self.listener.accept()
+                connection, caller = self.listener.accept()
+                self.callers.append(caller)
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -155,6 +159,18 @@ def test_the_first_is_still_taken_when_it_answers_late(across: Across, silent: S
         until(lambda: across.far.core.streams() == 0 and waiting_for(other.address) == filling[1])
     finally:
         other.close()
+
+
+def test_a_target_that_is_slow_to_answer_is_kept_alive_at_once(across: Across, silent: Silent) -> None:
+    address = serve(across, silent.address)
+    filling = waiting_for(silent.address)
+    with client(address) as connection:
+        connection.sendall(b"hello")
+        until(lambda: waiting_for(silent.address) > filling)
+        time.sleep(YOUNG_S)
+        silent.answer()
+        assert connection.recv(5) == b"hello"
+        assert options_of(silent.callers[-1]).keep_alive
 
 
 def waiting_for(address: Address) -> int:

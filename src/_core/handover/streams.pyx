@@ -73,6 +73,7 @@ cdef enum:
     TAG_FIRST = 43
     TAG_RING = 44
     TAG_PORT = 45
+    TAG_YOUNG = 46              # when keep-alive is to be set; 0: it is
 
 cdef enum:
     TAG_STARTED = 1
@@ -251,10 +252,12 @@ cdef void dials_free(Shard* shard, Stream* stream) noexcept nogil:
 cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
     cdef uint64_t mark = tlv_open(self, tag)
     cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
+    cdef uint64_t young_us = 0 if stream.young.next == NULL else stream.young.due_us
     cdef Dial* dial = stream.beside
     cdef uint64_t inner
     stream_fields(self, NULL, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
+    tlv_number(self, TAG_YOUNG, &young_us, 8)
     tlv_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
     queue_write(self, TAG_OUT, &stream.out)
     while dial != NULL:
@@ -337,16 +340,18 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, u
 
 
 cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexcept nogil:
-    cdef uint64_t due_us = 0
+    cdef uint64_t due_us = 0, young_us = 0
     cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
     if stream == NULL:
         tlv_fail(self, RESULT_NO_MEMORY)
         return NULL
     stream.handle.kind = HANDLE_STREAM
     stream.timer.owner = stream
+    stream.young.owner = stream
     stream.number = -1
     stream_fields(self, shard, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
+    tlv_number(self, TAG_YOUNG, &young_us, 8)
     tlv_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
     queue_read(self, TAG_OUT, shard, &stream.out)
     dials_read(self, shard, stream)
@@ -363,6 +368,8 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
         return NULL
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
+    if young_us != 0:
+        timer_set(&shard.wheel, &stream.young, young_us)
     # What can be read and written epoll says once more; what is to be said or written does not wait for it.
     stream.writable = stream.dial == DIAL_NONE and stream.broken == BREAK_NONE
     if direct:

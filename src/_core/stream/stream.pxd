@@ -153,6 +153,7 @@ cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
     Timer expiry                # when its service's idle or life time may be over
+    Timer young                 # of a connection to a target: when it gets keep-alive, if it lives so long
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
     Stream* next_direct         # in the list of halves of direct streams

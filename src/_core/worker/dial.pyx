@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memset
 
 from pcgrelay._core.base.buf cimport pool_alloc
@@ -20,6 +20,7 @@ from pcgrelay._core.base.linux cimport (
     getsockname, getsockopt, send, sockaddr,
 )
 from pcgrelay._core.base.ports cimport PORTS_TRIES
+from pcgrelay._core.base.timer cimport timer_set
 from pcgrelay._core.stream.service_tables cimport ROUTE_ADDRESS, Source, Target
 from pcgrelay._core.base.stats cimport (
     CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_TARGET_REFUSED,
@@ -27,7 +28,7 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
-from pcgrelay._core.worker.sockets cimport SOCKETS_NO_SOURCE, sockets_open
+from pcgrelay._core.worker.sockets cimport SOCKETS_NO_SOURCE, SOCKETS_YOUNG_US, sockets_keep_alive, sockets_open
 from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
 
 
@@ -203,6 +204,16 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
             give_up(self, stream, errno)
 
 
+# A target that was slow to answer may have an old stream.
+cdef void keep_alive_in_time(Worker* self, Stream* stream) noexcept nogil:
+    cdef uint64_t due_us = stream.opened_us + SOCKETS_YOUNG_US
+    if due_us <= self.shard.now_us:
+        sockets_keep_alive(self, stream.handle.fd)
+    else:
+        stream.young.owner = stream
+        timer_set(&self.shard.wheel, &stream.young, due_us)
+
+
 cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) noexcept nogil:
     # The other end of a unix socket that is closed shows as an end too, and is one in order.
     cdef bint broken = events & EPOLLERR != 0 or error != 0
@@ -210,6 +221,7 @@ cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) no
         give_up(self, stream, errno)
         return
     edge_connected(&self.shard, stream)
+    keep_alive_in_time(self, stream)
     if broken:
         edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
     else:

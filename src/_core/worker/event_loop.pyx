@@ -34,13 +34,14 @@ from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport tables_drop
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
-from pcgrelay._core.stream.stream cimport Dial, Stream
+from pcgrelay._core.stream.stream cimport LIFE_LIVE, Dial, Stream
 from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.worker.rounds cimport ROUND_STREAMS, rounds_drop, rounds_go_on
 from pcgrelay._core.worker.lane_io cimport (
     lane_io_code, lane_io_end, lane_io_event, lane_io_flush, lane_io_link_end, lane_io_read_on, lane_io_tick,
 )
 from pcgrelay._core.base.wire cimport CODE_DRAINING
+from pcgrelay._core.worker.sockets cimport sockets_keep_alive
 from pcgrelay._core.worker.worker cimport (
     WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
@@ -298,6 +299,9 @@ cdef void tick(Worker* self) noexcept nogil:
         stream = <Stream*>timer.owner
         if timer == &stream.expiry:
             limits_timer(shard, stream)
+        elif timer == &stream.young:
+            if stream.life == LIFE_LIVE and stream.handle.fd >= 0:
+                sockets_keep_alive(self, stream.handle.fd)
         else:
             edge_timer(shard, stream)
     while listener != NULL:

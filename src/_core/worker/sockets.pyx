@@ -19,19 +19,32 @@ cdef enum:
     KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
 
 
-# TCP_USER_TIMEOUT is not set: it would also end a connection whose reader is alive but stalled for so long.
 cdef void sockets_tune(Worker* self, int fd) noexcept nogil:
+    tune_young(fd)
+    sockets_keep_alive(self, fd)
+
+
+# What a connection to a target needs from its first byte on.
+cdef void tune_young(int fd) noexcept nogil:
+    cdef int one = 1
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))
+    sockets_end_as(fd, True)
+
+
+# TCP_USER_TIMEOUT is not set: it would also end a connection whose reader is alive but stalled for so long.
+cdef void sockets_keep_alive(Worker* self, int fd) noexcept nogil:
     cdef int one = 1
     cdef int count = KEEPALIVE_PROBES
     cdef int idle_s = <int>self.shard.keepalive_s
     cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
+    if setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count)) != 0:
+        # A unix socket: the kernel knows at once that the other end is gone.
+        return
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))
-    sockets_end_as(fd, True)
+    # The last: set on a connection that is kept alive it counts from the last byte, and not from now.
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
 
 
 cdef void sockets_end_as(int fd, bint hard) noexcept nogil:
@@ -122,7 +135,7 @@ cdef int open_socket(Worker* self, const Target* target, const Source* source, u
         error = bind_to(fd, target, source, port)
     if error == 0:
         if family != <uint16_t>AF_UNIX:
-            sockets_tune(self, fd)
+            tune_young(fd)
         if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
             made.fd = fd
             return 0
