@@ -96,6 +96,8 @@ def test_what_is_taken_from_a_writer_is_bounded_by_credit(realm: CoreRealm) -> N
                 # Two sockets' buffers of the system, and the credit of one stream.
                 assert taken < 64 * MIB
                 assert a.core.streams() == b.core.streams() == 1
+                # What came for the target, and was not taken at once.
+                assert 0 < b.core.counters()["settled_bytes"] < 2 * taken
                 got = 0
                 far.settimeout(10)
                 while got < taken:

@@ -3,6 +3,7 @@
 # end of the turn are copied (queue_own), many to a buffer, so that only a busy socket costs copies.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.base.result cimport Result
 
@@ -58,6 +59,15 @@ cdef Span queue_pop(Queue* self) noexcept nogil
 # Copy all borrowed spans. RESULT_NO_MEMORY: some are still borrowed, from the returned index *first on.
 # must: the pool's reserve may be used.
 cdef Result queue_own(Queue* self, Pool* pool, bint must, uint32_t* first) noexcept nogil
+
+# The same; copied counts the bytes.
+cdef inline Result queue_own_counted(Queue* self, Pool* pool, bint must, uint32_t* first,
+                                     uint64_t* copied) noexcept nogil:
+    cdef uint64_t before = self.owned
+    cdef Result answer = queue_own(self, pool, must, first)
+    if self.owned != before:
+        counter_add(copied, self.owned - before)
+    return answer
 
 # Drop the spans from index first on.
 cdef void queue_cut(Queue* self, Pool* pool, uint32_t first) noexcept nogil

@@ -6,10 +6,12 @@ from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up, link_next
 from pcgrelay._core.base.map cimport map_find, map_put, map_remove
-from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own
+from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own_counted
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.link.lane_send cimport lane_push, lane_tx_lost, lane_tx_unknown
-from pcgrelay._core.base.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
+from pcgrelay._core.base.stats cimport (
+    COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_SETTLED_BYTES, COUNT_UNKNOWN_FLOWS,
+)
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
 )
@@ -233,8 +235,9 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 
 cdef void relay_own(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i, first = 0
+    cdef uint64_t* copied = &shard.stats.count[COUNT_SETTLED_BYTES]
     for i in range(LANE_CLASSES):
-        while queue_own(&lane.pending[i], &shard.pool, False, &first) != RESULT_OK:
+        while queue_own_counted(&lane.pending[i], &shard.pool, False, &first, copied) != RESULT_OK:
             if not relieve(shard, lane):
                 cut(shard, lane, i, first)
                 break

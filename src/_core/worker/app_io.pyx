@@ -20,11 +20,11 @@ from pcgrelay._core.base.linux cimport (
     socket,
 )
 from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, StreamOrder, mailbox_put, order_new
-from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own
+from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own_counted
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
-    COUNT_APPLICATION_RECEIVED,
+    COUNT_APPLICATION_RECEIVED, COUNT_SETTLED_BYTES,
 )
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, IN_ENDED, LIFE_LIVE,
@@ -187,6 +187,7 @@ cdef void app_deliver(Worker* self) noexcept nogil:
     cdef Stream* stream
     cdef Elsewhere elsewhere
     cdef uint32_t first = 0
+    cdef uint64_t* copied = &shard.stats.count[COUNT_SETTLED_BYTES]
     while shard.dirty_streams != NULL:
         stream = shard.dirty_streams
         shard.dirty_streams = stream.next_dirty
@@ -221,7 +222,7 @@ cdef void app_deliver(Worker* self) noexcept nogil:
                 direct_io_written(self, stream)
             if stream.far == FAR_CUT and stream.life == LIFE_LIVE:
                 cut_on(self, stream)
-        if stream.life == LIFE_LIVE and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+        if stream.life == LIFE_LIVE and queue_own_counted(&stream.out, &shard.pool, False, &first, copied) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         edge_hold(stream)
 

@@ -3,9 +3,9 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, MSG_NOSIGNAL, errno, recv, send
-from pcgrelay._core.base.queue cimport queue_own, queue_push
+from pcgrelay._core.base.queue cimport queue_own_counted, queue_push
 from pcgrelay._core.base.result cimport RESULT_OK
-from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, COUNT_SYSTEM_CALLS
+from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, COUNT_SETTLED_BYTES, COUNT_SYSTEM_CALLS
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
 from pcgrelay._core.edge.direct cimport direct_fin, direct_moved
 from pcgrelay._core.edge.lists cimport edge_bury, edge_dirty, edge_ready
@@ -124,7 +124,8 @@ cdef bint keep(Worker* self, Stream* stream, uint8_t* data, uint32_t n) noexcept
             return False
         data += part
         n -= part
-    return queue_own(&stream.out, &self.shard.pool, False, &first) == RESULT_OK
+    return queue_own_counted(&stream.out, &self.shard.pool, False, &first,
+                             &self.shard.stats.count[COUNT_SETTLED_BYTES]) == RESULT_OK
 
 
 cdef void direct_io_written(Worker* self, Stream* stream) noexcept nogil:

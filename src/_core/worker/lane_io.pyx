@@ -19,7 +19,7 @@ from pcgrelay._core.base.linux cimport (
 )
 from pcgrelay._core.link.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.worker.app_io cimport app_deliver_lent
-from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_own
+from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_own_counted
 from pcgrelay._core.link.relay cimport relay_frame, relay_lane_down, relay_lost, relay_own
 from pcgrelay._core.base.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
@@ -30,7 +30,9 @@ from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_tx, lane_s
 from pcgrelay._core.session.session cimport (
     Session, flow_session, session_frame, session_lane_down, session_lane_up, session_lost,
 )
-from pcgrelay._core.base.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
+from pcgrelay._core.base.stats cimport (
+    COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SETTLED_BYTES, COUNT_SYSTEM_CALLS,
+)
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DONE, CODE_TIMEOUT, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DATAGRAMS,
     FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
@@ -312,7 +314,7 @@ cdef Result lane_own(Worker* self, Lane* lane) noexcept nogil:
     cdef uint32_t first = 0
     relay_own(&self.shard, lane)
     # A frame that has its hop number must be sent, or the lane is lost.
-    return queue_own(&lane.wire, &self.shard.pool, True, &first)
+    return queue_own_counted(&lane.wire, &self.shard.pool, True, &first, &self.shard.stats.count[COUNT_SETTLED_BYTES])
 
 
 # Unsent bytes in a lane's socket count like those on the wire, because nothing can overtake them.

@@ -17,7 +17,7 @@ from pcgrelay._core.stream.stream cimport Dial
 cdef enum:
     WORKER_EDGE = 1
     WORKER_RELAY = 2
-    WORKER_SLOT = 262144        # receive space of one read
+    WORKER_SLOT = 266240        # receive space of one read, in whole pages: the four largest frames, sent at once
     WORKER_SLOTS = 8            # how many reads a relay forwards with one send for each lane
     WORKER_READS = 4            # reads of one lane in a turn
     WORKER_ACCEPTS = 64         # of one listener in a turn
@@ -60,6 +60,7 @@ cdef struct Worker:
     bint starved                # no buffer was left for a frame: streams are served again once memory is freed
     bint running
     int stopping                # a flag that the control plane raises
+    uint64_t apart[8]           # a cache line: what follows in memory is another worker's
 
 
 # Watch these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: epoll refused.
