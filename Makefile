@@ -171,10 +171,10 @@ bench: ## Measure, from one AEAD call up to nodes beside their peers: 30 minutes
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches
 
-bench-openssl: ## Build the OpenSSL of Debian 13 here, and measure all gateways that use OpenSSL with it.
+bench-openssl: ## Build the OpenSSL of Debian 13, which wheels carry, and climb the ladder with it; RUNGS=node for one.
 	@sh scripts/setup openssl
 	@sh scripts/openssl
-	BENCH_LIBCRYPTO=$(CURDIR)/build/openssl/lib $(VENV_PYTHON) -m benches node
+	BENCH_LIBCRYPTO=$(CURDIR)/build/openssl/lib $(VENV_PYTHON) -m benches $(RUNGS)
 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench

@@ -178,7 +178,8 @@ def _status(settings: Settings, folder: Path, limit: int) -> Rows:
     wanted = _some(settings, STREAMS)
     count = min(wanted, limit - 1_000)
     fewer = {"fewer": f"{count:,} streams, not {wanted:,}: a process may have {limit:,} descriptors here"}
-    with Pcgrelay(Place(folder, 2, free_port())) as chain, held(chain.place.load(), count):
+    place = Place(folder, 2, free_port(), connections=limit)
+    with Pcgrelay(place) as chain, held(chain.place.load(), count):
 
         def look(_number: int) -> float:
             began = time.monotonic()

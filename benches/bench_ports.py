@@ -5,9 +5,10 @@ machines. New connections come at a steady pace. Each connect() of the edge is t
 the wall, and by the thread's processor time, which other programs of the machine do not disturb. Beside it the same
 node, of which the settings are hidden, so that the system chooses.
 
-Exit code 1: with ports in turn a connection failed, fewer came about than were to, or more than one in a hundred
-connect() took over 100 us of processor time. On a machine that is shared, the work of others and of the host is in
-these figures too.
+Exit code 1: with ports in turn a connection failed, fewer came about than were to, or of a hundred connect() one took
+over 100 us of processor time and over ten times the usual. A search for a port costs a hundred times the usual; the
+usual itself is 10 us on one machine and 60 on another, for over loopback it is also the work of the far end. On a
+machine that is shared, the work of others and of the host is in these figures too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pcgrelay.admin.client import read_status
 
 PORTS = "ports"
 NEAR, FAR, DEVICE = "10.88.0.1", "10.88.0.2", "ports"
-MOST_US = 100.0
+MOST_US, MOST_TIMES = 100.0, 10
 # So many begin at once, and are open at a time.
 OPEN_MOST = 64
 
@@ -162,10 +163,13 @@ def judged(rows: Sequence[dict[str, Any]]) -> int:
     """1 if ports in turn are not what they are to be."""
     ours = next(row for row in rows if row["peer"] == InTurn.name)
     is_short = ours["connects"] < 0.9 * ours["each_second"] * ours["seconds"]
-    is_slow = ours["cpu_us"]["p99"] > MOST_US
+    is_slow = ours["cpu_us"]["p99"] > max(MOST_US, MOST_TIMES * ours["cpu_us"]["median"])
     for is_so, words in (
         (is_short, "fewer connections than there were to be"),
-        (is_slow, f"one connect() in a hundred takes more than {MOST_US:.0f} us of the processor"),
+        (
+            is_slow,
+            f"of a hundred connect() one takes over {MOST_US:.0f} us of the processor and {MOST_TIMES} times the usual",
+        ),
         (ours["no_local_port"], "connections failed for want of a port"),
     ):
         if is_so:

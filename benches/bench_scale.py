@@ -74,7 +74,7 @@ def _streams(settings: Settings, folder: Path, limit: int) -> Iterator[dict[str,
     """Requests on a few streams, while so many others are open and silent."""
     for count in STREAMS:
         possible = min(count, limit - 1_000)
-        place = Place(folder / str(count), 2, free_port())
+        place = Place(folder / str(count), 2, free_port(), connections=possible + 1_000)
         with Pcgrelay(place) as chain, held(place.load(), possible):
             # The server of the silent ones serves these too.
             load = replace(place.load(), bind_port=0)

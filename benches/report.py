@@ -144,7 +144,7 @@ def _targets(rows: Rows) -> Iterator[str]:
 
 
 def _other_libcrypto(node: dict[str, Any]) -> Iterator[str]:
-    """The same targets where every gateway that uses OpenSSL has a newer one than the system's."""
+    """The same targets where every gateway that uses OpenSSL has another one."""
     # `openssl version` names itself first, and then the library that it found.
     library = re.search(r"Library: (OpenSSL [\d.]+)", node["machine"]["openssl"])
     yield f"### The same with {library[1] if library else 'another OpenSSL'}\n"

@@ -15,8 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
 LIBCRYPTO = os.environ.get("BENCH_LIBCRYPTO", "")
-OTHER_RESULTS = BUILD / "libcrypto"
-RESULTS = OTHER_RESULTS if LIBCRYPTO else BUILD
+WITH_LIBCRYPTO = BUILD / "libcrypto"
+# Where this run writes, and what it is compared with in the report.
+RESULTS, OTHER_RESULTS = (WITH_LIBCRYPTO, BUILD) if LIBCRYPTO else (BUILD, WITH_LIBCRYPTO)
 
 LOAD_CPU, GATEWAY_CPU = 0, 1
 HOST = "127.0.0.1"

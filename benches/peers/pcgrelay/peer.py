@@ -66,17 +66,20 @@ class Pcgrelay(Chain):
         self.write(TEMPLATE, self.config(hop).name, values)
 
     def _tables(self, hop: int) -> list[str]:
-        """Links and the one service."""
+        """Links and the one service, which may have all connections: else one has a quarter of the descriptors."""
         place, name = self.place, self.place.names[hop]
         if hop == MIDDLE:
             tables = [table("listen", address=place.address(MIDDLE))]
         else:
             tables = [table("link", peer=self.dotted(MIDDLE), address=place.address(MIDDLE))]
         if name == "a":
-            tables.append(table("import", service=f"bench@{FAR}", listen=place.address(0)))
+            tables.append(
+                table("import", service=f"bench@{FAR}", listen=place.address(0), max_streams=place.connections)
+            )
         elif name == "b":
             # The load's server is there only while a load runs. No peer looks after its target here either.
-            tables.append(table("export", service="bench", target=place.target, allow=[NEAR], probe="none"))
+            options = {"allow": [NEAR], "probe": "none", "max_streams": place.connections}
+            tables.append(table("export", service="bench", target=place.target, **options))
         return tables
 
     def _organisation(self, hop: int) -> str:
