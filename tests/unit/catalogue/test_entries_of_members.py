@@ -259,10 +259,12 @@ async def test_a_known_chain_counts_for_the_length_of_an_entry(receiver: Receive
     receiver.link.features = frozenset({"chain-hash"})
     assert receiver.receive(receiver.told(receiver.member.chain)) == ""
     now_s = int(receiver.clock.wall().timestamp())
-    size = c.ENTRY_MOST_BYTES - sum(map(len, receiver.member.chain)) - 200
-    entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 9, now_s + 600, [], bytes(size)])
+    made = lambda size: msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 9, now_s + 600, [], bytes(size)])
     named = (chain_digest(receiver.member.chain),)
-    assert receiver.receive(receiver.told(named, entry=entry, signature=bytes(1_000))) == "too_large"
+    room = c.ENTRY_MOST_BYTES - sum(map(len, receiver.member.chain)) - 9
+    size = 100_000 + room - len(made(100_000))
+    for longer, reason in ((0, "bad_signature"), (1, "too_large")):
+        assert receiver.receive(receiver.told(named, entry=made(size + longer), signature=bytes(9))) == reason
 
 
 async def test_an_entry_that_comes_over_many_links_is_held_once(
