@@ -224,7 +224,7 @@ class Fleet:
         known = began
         while self._posted:
             at, _, end, body = heapq.heappop(self._posted)
-            self.clock.advance(at - self.clock.monotonic_ms())
+            self.clock.advance(max(0, at - self.clock.monotonic_ms()))
             if not end.controlled:
                 continue
             end.node.receive(end, body)
