@@ -143,7 +143,9 @@ def section(content: dict[str, Any]) -> str:
         if row["what"] == "loss" and row["relays"] == FLEET:
             parts.append(
                 f"\n{row['mesh']}: {row['lost_edges']} edges hung on the relay that was lost, each on another one too; "
-                f"{row['flaps']} times one of them knew no way to another, for {row['longest_gap_ms']} ms at most."
+                f"{row['flaps']} times one of them knew no way to another, for {row['longest_gap_ms']} ms at most. "
+                f"Of {row['adverts']:,} adverts and withdrawals {row['held_back']} were put off, for their edge had "
+                "changed eight times at that relay; a way was known meanwhile."
             )
     parts.append("\n![share of a core](performance/fleet-share.svg)\n![catalogue](performance/fleet-catalogue.svg)")
     parts.append("![cold start](performance/fleet-cold.svg)\n![messages](performance/fleet-messages.svg)\n")
