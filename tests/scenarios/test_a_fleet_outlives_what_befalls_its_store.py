@@ -132,10 +132,16 @@ def test_the_leader_of_the_store_is_killed(moving: Stage, measured: Measured) ->
     answering(moving)
 
 
+def is_seen_everywhere(fleet: SharedFleet, relay: Node, nodes: list[Node]) -> bool:
+    """Whether all of them show it. A node begins to follow the others when it is asked, so each one is asked."""
+    views = [fleet.seen_at(node) for node in nodes]
+    return all(relay.dotted in view for view in views)
+
+
 def test_a_dead_relay_is_gone_from_every_view(moving: Stage, measured: Measured) -> None:
     fleet = moving.fleet
     relay, others = fleet.relays[1], [node for node in fleet.nodes if node is not fleet.relays[1]]
-    until(lambda: all(relay.dotted in fleet.seen_at(node) for node in others), 30)
+    until(lambda: is_seen_everywhere(fleet, relay, others), 30)
     began = time.monotonic()
     relay.kill()
 
