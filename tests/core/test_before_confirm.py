@@ -27,7 +27,10 @@ def unconfirmed() -> Peer:
 @pytest.mark.parametrize("kind", [*TAKEN, *ENDS, *REFUSED])
 def test_volatile_frames_before_flow_confirm(kind: Type) -> None:
     peer = unconfirmed()
-    peer.end.flow.send_volatile(kind, (TAKEN | ENDS | REFUSED)[kind])
+    if kind is Type.DATAGRAMS:
+        peer.end.flow.out.append(peer.end.flow.datagrams_frame(REFUSED[kind]))
+    else:
+        peer.end.flow.send_volatile(kind, (TAKEN | ENDS)[kind])
     peer.settle()
     assert peer.edge.has_session(SESSION) == (kind in TAKEN)
     assert peer.edge.refused() == {kind: {"NOT_CONFIRMED": 1} for kind in REFUSED}.get(

@@ -1,6 +1,5 @@
 """An edge at its limits: too many streams, too little memory, records that come late or must not come at all."""
 
-from tests.reference.frames import Type
 from tests.reference.records import (
     Kind,
     record_accept,
@@ -89,7 +88,7 @@ def test_a_bad_record_spoils_the_good_ones_before_it() -> None:
 def test_datagrams_are_ignored_and_counted() -> None:
     peer = Peer()
     body = records_encode([record_datagram(1, 0, b"x"), record_datagram(1, 1, b"y")])
-    peer.end.flow.send_volatile(Type.DATAGRAMS, body)
+    peer.end.flow.send_datagrams(body)
     peer.settle()
     assert peer.edge.counted(DATAGRAMS_IGNORED) == 2
     assert peer.edge.has_session(SESSION)

@@ -6,46 +6,27 @@ import pytest
 
 from tests.native.probe import Refusal
 from tests.native.probe_flow import Flow
-from tests.native.probe_store import Pool
 from tests.reference.frames import Type
 from tests.reference.keys import direction_secret
-
-SECRET, BINDING = bytes(range(32)), bytes(range(32, 64))
-NOW, SECOND = 1_000_000_000, 1_000_000
-PREFIX, LARGEST = 48, 65_536
-CAP = 1 << 20
-
-
-def flow(initiator: bool, *, cap: int = CAP, binding: bytes = BINDING, index: int = 0) -> Flow:
-    pool = Pool(1 << 24)
-    return Flow(pool, SECRET, index=index, suite=1, initiator=initiator, binding=binding, cap=cap)
-
-
-def pair(*, cap: int = CAP) -> tuple[Flow, Flow]:
-    """Two ends that are up."""
-    near, far = flow(True, cap=cap), flow(False, cap=cap)
-    far.take_confirm(far.open(near.confirm(NOW), NOW))
-    near.take_confirm(near.open(far.confirm(NOW), NOW))
-    assert near.state == far.state == "UP"
-    return near, far
-
-
-def refusal_of(act: Callable[..., object], *arguments: object) -> str:
-    with pytest.raises(Refusal) as refused:
-        act(*arguments)
-    return refused.value.reason
-
-
-def bundle(end: Flow, text: bytes, now: int = NOW) -> bytes:
-    return end.seal(Type.BUNDLE, text, now)
+from tests.support.flow_ends import (
+    BINDING,
+    LARGEST,
+    NOW,
+    PREFIX,
+    SECOND,
+    SECRET,
+    acknowledge,
+    bundle,
+    changed,
+    flow,
+    pair,
+    refusal_of,
+    step,
+)
 
 
 def resume(resume_id: int, next_number: int, zero: int = 0) -> bytes:
     return resume_id.to_bytes(4, "big") + zero.to_bytes(4, "big") + next_number.to_bytes(8, "big")
-
-
-def changed(wire: bytes, at: int, octet: int) -> bytes:
-    return wire[:at] + bytes([octet]) + wire[at + 1 :]
 
 
 # -- start ------------------------------------------------------------------------------------------------------------
@@ -55,7 +36,7 @@ def changed(wire: bytes, at: int, octet: int) -> bytes:
 def test_nothing_is_believed_before_flow_confirm(kind: Type) -> None:
     near, far = flow(True), flow(False)
     body = bytes(12) if kind is Type.FLOW_REKEY else b"x" * 16
-    wire = near.volatile(kind, body) if kind.is_volatile else near.seal(kind, body, NOW)
+    wire = near.datagrams(body, NOW) if kind is Type.DATAGRAMS else near.seal(kind, body, NOW)
     assert refusal_of(far.open, wire, NOW) == "NOT_CONFIRMED"
 
 
@@ -279,14 +260,6 @@ def test_while_it_resumes_only_the_next_frame_is_taken() -> None:
 
 
 # -- steps of epoch and limits ----------------------------------------------------------------------------------------
-
-
-def step(near: Flow, far: Flow, now: int = NOW) -> None:
-    far.take_rekey(far.open(near.rekey(now), now))
-
-
-def acknowledge(near: Flow, far: Flow, now: int = NOW) -> None:
-    near.take_ack(int.from_bytes(near.open(far.ack(), now), "big"), now)
 
 
 def test_three_hundred_steps() -> None:

@@ -153,7 +153,9 @@ TURNS = {(WORKER, 7), (WORKER, 15)}
 LOSTS = {(WORKER, LANE, 18), (WORKER, LANE, 19)}
 # What an older process did not tell: that it knows which ports it has just closed.
 PORTS = {(WORKER, 18)}
-ELSE = STEPS | TURNS | LOSTS | PORTS
+# The first epoch whose datagram key may be used.
+DATAGRAM_KEYS = {(WORKER, SESSION, FLOW, way, 16) for way in (2, 3)} | {(WORKER, LANE, way, 16) for way in (7, 8)}
+ELSE = STEPS | TURNS | LOSTS | PORTS | DATAGRAM_KEYS
 
 
 # Which descriptor it is, in the order of all; and when what is half-closed ends, which begins anew.
@@ -407,3 +409,55 @@ def test_a_link_that_was_taken_over_opens_no_lane(left: tuple[bytes, int]) -> No
     with pytest.raises(native.CoreError, match="bad-preamble"):
         core.lane_check(link, bytes(48))
     core.abandon()
+
+
+# -- datagrams: no number is used or taken twice ----------------------------------------------------------------------
+
+# Containers, and the tags in them.
+A_FLOW, SENDER, RECEIVER = (WORKER, SESSION, FLOW), (WORKER, SESSION, FLOW, 2), (WORKER, SESSION, FLOW, 3)
+NUMBER, KEPT_KEY, KEPT_IV, DATAGRAMS_FROM = 8, 14, 15, 16
+NEXT, REPLAY_NEXT, REPLAY_BITS, STEPPED = 42, 43, 44, 45
+
+
+def wide(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+def written_again(record: bytes) -> dict[tuple[int, ...], bytes]:
+    """What a core that has read this would hand over."""
+    core = read(record, KEPT["edge"][1])
+    again = bytearray(core.handover_size())
+    core.handover_write(again)
+    core.abandon()
+    return figures(bytes(again[HEAD:]))
+
+
+def test_numbers_window_and_keys_go_on() -> None:
+    values = {
+        (*A_FLOW, NEXT): wide(1_000),
+        (*A_FLOW, REPLAY_NEXT): wide(5_000),
+        (*A_FLOW, REPLAY_BITS): bytes(range(136)),
+        (*A_FLOW, STEPPED): wide(7_000_000),
+        (*SENDER, KEPT_KEY): bytes(range(32)),
+        (*SENDER, KEPT_IV): bytes(range(12)),
+        (*SENDER, DATAGRAMS_FROM): word(3),
+        (*RECEIVER, DATAGRAMS_FROM): word(2),
+    }
+    data = kept("edge")[HEAD:]
+    for place in (A_FLOW, SENDER, RECEIVER):
+        more = b"".join(item(tag, value) for (*of, tag), value in values.items() if tuple(of) == place)
+        data = changed(data, place, more)
+    again = written_again(kept("edge")[:HEAD] + data)
+    # Zeros at the end of a number are not shown.
+    assert {place: again[place] for place in values} == {at: value.rstrip(b"\0") for at, value in values.items()}
+
+
+@pytest.mark.parametrize("direction", [SENDER, RECEIVER], ids=["sender", "receiver"])
+def test_after_a_version_that_knows_no_datagrams_the_next_epoch_is_the_first(direction: tuple[int, ...]) -> None:
+    """It may have taken over from one that knows them, and not have said what was sealed and taken."""
+    before, after = figures(kept("edge")[HEAD:]), written_again(kept("edge"))
+    assert (*direction, DATAGRAMS_FROM) not in before
+    # 0 is not shown.
+    epoch = int.from_bytes(before.get((*direction, NUMBER), b""), "little")
+    assert int.from_bytes(after[*direction, DATAGRAMS_FROM], "little") == epoch + 1
+    assert (*A_FLOW, NEXT) not in after, "it begins at 0"

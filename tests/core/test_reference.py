@@ -43,6 +43,7 @@ from tests.reference.records import (
     make,
     record_accept,
     record_data,
+    record_datagram,
     record_fin,
     record_open,
     records_decode,
@@ -379,18 +380,24 @@ def test_cap_holds_back() -> None:
 # Resumption
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["send", "send", "ack", "rekey", "carry", "drop", "cut"]))))
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from(["send", "send", "datagrams", "ack", "rekey", "carry", "drop", "cut"]))
+    )
+)
 @settings(max_examples=60)
 def test_nothing_is_lost_doubled_or_sealed_twice(steps: list[tuple[bool, str]]) -> None:
     initiator, responder = started(GIVEN)
     ends = {True: initiator, False: responder}
-    sealed: dict[tuple[bool, bool, int, int], FlowFrame] = {}
+    sealed: dict[tuple[bool, Purpose, int, int], FlowFrame] = {}
     for who, what in steps:
         end, other = ends[who], ends[not who]
         try:
             match what:
                 case "send":
                     opened(end, end.streams.next_id())
+                case "datagrams":
+                    end.flow.send_datagrams(record_datagram(1, 0, b"x").encode())
                 case "ack":
                     end.flow.send_ack()
                 case "rekey":
@@ -411,11 +418,11 @@ def test_nothing_is_lost_doubled_or_sealed_twice(steps: list[tuple[bool, str]]) 
     assert initiator.streams.open.keys() == responder.streams.open.keys()
 
 
-def _watch(ends: dict[bool, End], sealed: dict[tuple[bool, bool, int, int], FlowFrame]) -> None:
+def _watch(ends: dict[bool, End], sealed: dict[tuple[bool, Purpose, int, int], FlowFrame]) -> None:
     """No nonce of a flow's key may ever stand under two frames."""
     for who, end in ends.items():
         for frame in [*end.flow.out, *end.flow.retained]:
-            key = (who, frame.type.is_volatile, frame.epoch, frame.number)
+            key = (who, frame.type.purpose, frame.epoch, frame.number)
             assert sealed.setdefault(key, frame) == frame
 
 

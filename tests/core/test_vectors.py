@@ -73,6 +73,10 @@ def test_epochs(secret: str, number: int, chain: Json, purpose: int) -> None:
             for place, key in ((purpose, epoch.main), (purpose + 1, epoch.side)):
                 named = keys[Purpose(place).name]
                 assert_same_key(suite, key, octets(named["key"]), octets(named["iv"]), sealing)
+            if purpose == Purpose.FLOW_DATA:
+                named, datagrams = keys["FLOW_DATAGRAM"], epoch.datagrams(epoch.number)
+                assert datagrams is not None
+                assert_same_key(suite, datagrams, octets(named["key"]), octets(named["iv"]), sealing)
 
 
 def assert_same_key(suite: Suite, key: Key, wanted: bytes, iv: bytes, sealing: bool) -> None:
@@ -190,6 +194,7 @@ def fields_of(record: probe.Record) -> Json:
                 "limit": record.value,
                 "marking": record.marking,
                 "priority": record.priority,
+                "transport": record.transport,
                 "service": service,
             }
         case Kind.ACCEPT | Kind.CREDIT:
@@ -207,11 +212,15 @@ def fields_of(record: probe.Record) -> Json:
 def written(record: probe.Record) -> bytes:
     match Kind(record.kind):
         case Kind.OPEN:
-            return probe.record_open(record.stream, record.value, record.marking, record.priority, record.service)
+            classes = record.marking, record.priority
+            return probe.record_open(record.stream, record.value, *classes, record.service, record.transport)
         case Kind.ACCEPT | Kind.CREDIT | Kind.FIN:
             return probe.record_number(record.stream, record.kind, record.value)
         case Kind.RESET:
             return probe.record_reset(record.stream, record.code, record.rule)
+        case Kind.DATAGRAM:
+            head = probe.record_datagram(record.stream, record.value, len(record.data) - 8)
+            return head + record.data[8:]
         case _:
             return probe.record_head(record.stream, record.kind, len(record.data)) + record.data
 

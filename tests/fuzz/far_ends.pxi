@@ -68,6 +68,7 @@ cdef uint32_t world_seal(void* world, int at, const uint8_t* header, bint fit, c
     cdef Scope scope
     cdef uint32_t type = header[3]
     cdef uint64_t number
+    cdef Aead* key
     memcpy(out, header, 16)
     memset(out + 16, 0, 32)
     if fit:
@@ -87,6 +88,13 @@ cdef uint32_t world_seal(void* world, int at, const uint8_t* header, bint fit, c
             seal_body(&self.far.tx.data, &scope, type, number, out, n)
             if number == self.far.tx_next:
                 self.far.tx_next += 1
+        elif type == FRAME_DATAGRAMS:
+            scope.epoch = self.far.tx.control_number
+            key = epoch_datagrams(&self.far.tx, scope.epoch, 0)
+            if key != NULL:
+                seal_body(key, &scope, type, number, out, n)
+            if number >= self.far.tx_datagrams:
+                self.far.tx_datagrams = number + 1
         else:
             scope.epoch = self.far.tx.control_number
             seal_body(&self.far.tx.control, &scope, type, number, out, n)
@@ -300,6 +308,8 @@ cdef void say_flow_confirm(World* self, int at) noexcept nogil:
 
 cdef uint64_t world_number(void* world, uint32_t type) noexcept nogil:
     cdef World* self = <World*>world
+    if type == FRAME_DATAGRAMS:
+        return self.far.tx_datagrams
     return self.far.tx_next if frame_is_numbered(type) else self.far.tx_control
 
 

@@ -10,7 +10,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     return 0;
 }
 
-static const uint8_t flow_types[8] = {0x42, 0x42, 0x42, 0x43, 0x81, 0x82, 0x83, 0x41};
+static const uint8_t flow_types[8] = {0x42, 0x42, 0x85, 0x43, 0x81, 0x82, 0x83, 0x41};
 
 static void send_flow_frame(input *in, void *w, int peer, int initiator, uint32_t *epoch) {
     static uint8_t body[65536], wire[65536 + 48];
@@ -23,6 +23,11 @@ static void send_flow_frame(input *in, void *w, int peer, int initiator, uint32_
     memset(body, 0, 512);
     if (type == 0x42) {
         n = put_records(in, body, which & 8 ? 65536 : 4096, initiator);
+    } else if (type == 0x85) {
+        n = put_datagrams(in, body, which & 8 ? 65536 : 4096);
+        /* They may be lost, overtake each other, and come twice. */
+        number += which >> 4 == 15 ? 2000 : which >> 5;
+        number -= mode & 0x10 && number >= 8 ? 8 : 0;
     } else if (type == 0x43) {
         n = 12;
         put32(body, ++*epoch);

@@ -16,7 +16,9 @@ from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, accept_applicat
 from pcgrelay._core.edge.lists cimport edge_bury
 from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
 from pcgrelay._core.edge.streams cimport edge_abort, edge_check_done, edge_connected, edge_wrote
-from pcgrelay._core.crypto.epoch cimport Epoch, epoch_confirm, epoch_start, epoch_step, epoch_wipe, key_expand_number
+from pcgrelay._core.crypto.epoch cimport (
+    Epoch, epoch_confirm, epoch_datagrams, epoch_start, epoch_step, epoch_wipe, key_expand_number,
+)
 from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_rx_rekey
 from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
@@ -58,7 +60,7 @@ from pcgrelay._core.stream.stream_list cimport list_pop
 from pcgrelay._core.stream.stream cimport DIAL_NONE, IN_ENDED, LIFE_LIVE, OUT_OPEN, OUT_SHUT, Stream
 from pcgrelay._core.worker.lane_io cimport lane_io_end
 from pcgrelay._core.base.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM, FRAME_DATAGRAMS,
     FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
     WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
 )

@@ -106,7 +106,7 @@ static inline uint32_t put_records(input *in, uint8_t *out, uint32_t room, int i
             put64(p + 8, what & 0x80 ? (uint64_t)take32(in) << (what & 7) : 16384 + take16(in));
             p[16] = what & 0x40 ? take8(in) : 1 + (what >> 3) % 3;
             p[17] = what & 0x20 ? take8(in) : 0;
-            p[18] = 0;
+            p[18] = what & 0x40 ? take8(in) % 3 : 0;
             p[19] = 4;
             memcpy(p + 20, names[what & 7], 4);
             n = 16;
@@ -127,6 +127,22 @@ static inline uint32_t put_records(input *in, uint8_t *out, uint32_t room, int i
         }
         p[5] = 0;
         put16(p + 6, mode & 0x80 && mode & 0x40 ? take16(in) : n);
+        used += 8 + n;
+    }
+    return used;
+}
+
+/* The same for DATAGRAMS. */
+static inline uint32_t put_datagrams(input *in, uint8_t *out, uint32_t room) {
+    uint32_t count = 1 + take8(in) % 8, used = 0;
+    while (count-- != 0 && room - used >= 400) {
+        uint8_t mode = take8(in), *p = out + used;
+        uint32_t n = 8 + take8(in);
+        put32(p, mode & 0x3f);
+        p[4] = mode == 0xff ? 3 : 7;
+        p[5] = 0;
+        put16(p + 6, mode == 0xfe ? take16(in) : n);
+        memset(p + 8, mode, n);
         used += 8 + n;
     }
     return used;

@@ -10,9 +10,10 @@ from pcgrelay._core.frame.credit cimport (
     credit_left, credit_raise, credit_receive, credit_wish,
 )
 from pcgrelay._core.crypto.epoch cimport (
-    Epoch as CoreEpoch, Limits, epoch_must_rekey, epoch_confirm, epoch_spend, epoch_start, epoch_step, epoch_wipe,
-    key_expand, key_expand_number, key_proof,
+    Epoch as CoreEpoch, Limits, epoch_confirm, epoch_datagrams, epoch_must_rekey, epoch_spares, epoch_spend,
+    epoch_start, epoch_step, epoch_wipe, key_expand, key_expand_number, key_proof,
 )
+from pcgrelay._core.crypto.replay cimport Replay as CoreReplay, replay_check, replay_take
 from pcgrelay._core.frame.frame cimport (
     Frame as CoreFrame, Scope, body_open as core_body_open, body_seal as core_body_seal, frame_open as core_frame_open,
     frame_pack, frame_seal as core_frame_seal, frame_unpack,
@@ -22,9 +23,9 @@ from pcgrelay._core.crypto.lane_keys cimport (
 )
 from pcgrelay._core.edge.proxy_header cimport PROXY_MOST, ProxyFamily, proxy_header as core_proxy_header
 from pcgrelay._core.frame.record cimport (
-    Record as CoreRecord, record_check as core_record_check, record_head as core_record_head,
-    record_number as core_record_number, record_open as core_record_open, record_read as core_record_read,
-    record_reset as core_record_reset,
+    Record as CoreRecord, record_check as core_record_check, record_datagram as core_record_datagram,
+    record_head as core_record_head, record_number as core_record_number, record_open as core_record_open,
+    record_read as core_record_read, record_reset as core_record_reset,
 )
 from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.stream.meter cimport meter_bucket as core_meter_bucket
@@ -41,14 +42,14 @@ REASONS = dict(enumerate(
     "BAD_STREAM BAD_STATE CREDIT_EXCEEDED BAD_CREDIT BAD_FINAL UNKNOWN_FLOW GLITCHES KEY_LIMIT TOO_MANY_RESUMES "
     "SILENT PEER_CLOSED SOCKET CONFIRM_TIMEOUT BUDGET UNKNOWN_MIX LOST_PATH LOCAL_CLOSE REPLACED STREAM_IDS "
     "BAD_PREAMBLE MIX_OVERDUE UNANSWERED_OPENS".split()
-)) | dict(enumerate("MORE LATE DUPLICATE GAP NO_MEMORY CRYPTO NONCE".split(), 100))
+)) | dict(enumerate("MORE LATE DUPLICATE GAP NO_MEMORY CRYPTO NONCE STALE REPLAYED".split(), 100))
 STATES = tuple("IDLE OPENING OPENING_FIN ANSWERING ANSWERING_FIN OPEN HALF_LOCAL HALF_REMOTE CLOSED".split())
 EVENTS = (
     "tx OPEN", "rx OPEN", "tx ACCEPT", "rx ACCEPT", "tx DATA", "rx DATA", "tx FIN", "rx FIN", "RESET",
 )
 FORGET = STREAM_FORGET
 Header = namedtuple("Header", "length type flow epoch number")
-Record = namedtuple("Record", "stream kind data value code rule marking priority service")
+Record = namedtuple("Record", "stream kind data value code rule marking priority service transport")
 
 if aead_load() != RESULT_OK:
     raise ImportError("libcrypto has no AEAD that this core needs")
@@ -175,6 +176,17 @@ cdef class Epoch:
     def other(self) -> Key:
         return key_in(self, &self.epoch.control_alt)
 
+    def datagrams(self, epoch: int, floor: int = 0) -> Key | None:
+        """The datagram key of an epoch; None: it is not held."""
+        cdef Aead* key = epoch_datagrams(&self.epoch, epoch, floor)
+        return None if key == NULL else key_in(self, key)
+
+    def datagrams_from(self, epoch: int) -> None:
+        self.epoch.datagrams_from = epoch
+
+    def spares(self, now_us: int) -> bool:
+        return epoch_spares(&self.epoch, now_us)
+
     def step(self, mix: bytes | None = None) -> None:
         cdef const uint8_t* salt = NULL
         if mix is not None:
@@ -208,6 +220,20 @@ cdef Key key_in(Epoch owner, Aead* at):
     key.at = at
     key.owner = owner
     return key
+
+
+cdef class Replay:
+    """Numbers of frames that come in any order: each is taken once."""
+
+    cdef CoreReplay replay
+
+    def check(self, number: int) -> None:
+        check(replay_check(&self.replay, number))
+
+    def take(self, number: int) -> None:
+        """Only what `check` allows."""
+        check(replay_check(&self.replay, number))
+        replay_take(&self.replay, number)
 
 
 cdef class LinkKeys:
@@ -314,7 +340,7 @@ def record_read(body: bytes) -> tuple[Record, int]:
     data = (<const char*>record.data)[:record.length]
     service = b"" if record.service == NULL else (<const char*>record.service)[:record.service_length]
     return Record(record.stream, record.kind, data, record.value, record.code, record.rule, record.marking,
-                  record.priority, service), used
+                  record.priority, service, record.transport), used
 
 
 def record_check(body: bytes, *, datagrams: bool = False) -> None:
@@ -328,11 +354,19 @@ def record_head(stream: int, kind: int, length: int) -> bytes:
     return out[:8]
 
 
-def record_open(stream: int, limit: int, marking: int, priority: int, service: bytes) -> bytes:
+def record_open(stream: int, limit: int, marking: int, priority: int, service: bytes, transport: int = 0) -> bytes:
     cdef uint8_t out[83]
     if not 1 <= len(service) <= 63:
         raise ValueError("a service has 1 to 63 bytes")
-    n = core_record_open(out, stream, limit, marking, priority, <const uint8_t*>service, <uint32_t>len(service))
+    n = core_record_open(out, stream, limit, marking, priority, transport, <const uint8_t*>service,
+                         <uint32_t>len(service))
+    return (<const char*>out)[:n]
+
+
+def record_datagram(stream: int, number: int, length: int) -> bytes:
+    """What comes before the bytes of a datagram."""
+    cdef uint8_t out[16]
+    n = core_record_datagram(out, stream, number, length)
     return (<const char*>out)[:n]
 
 

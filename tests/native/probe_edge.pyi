@@ -69,6 +69,9 @@ class Edge(Node):
     def session_stats(self, session: int) -> dict[str, int]:
         """What `Core.sessions` says of it."""
     def has_session(self, session: int) -> bool: ...
+    def takes_datagrams(self, session: int, index: int = 0) -> bool: ...
+    def datagrams(self, session: int, body: bytes, index: int = 0) -> bool:
+        """Send DATAGRAMS with any body; False: they were dropped."""
     def connect(self, number: int = 0) -> Application | None:
         """An application connects to an import; None: it is refused."""
     def write(self, application: Application, data: bytes, *, close: bool = False) -> None:

@@ -10,6 +10,7 @@ from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_a
 from pcgrelay._core.edge.records cimport (
     records_data, records_fin, records_may_read, records_tx, records_rx, records_rx_datagrams,
 )
+from pcgrelay._core.session.datagrams cimport session_datagrams, session_takes_datagrams
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
 from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, accept_application, accept_tables_changed
 from pcgrelay._core.edge.choice cimport Elsewhere
@@ -51,10 +52,8 @@ from pcgrelay._core.base.timer cimport Timer, wheel_pop
 from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
 )
-
 from tests.native.probe import STATES as _STATES
-
-FLOW_STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
+from tests.native.probe_flow import STATES as FLOW_STATES
 
 
 cdef class Application:
@@ -216,7 +215,8 @@ cdef class Edge(Node):
             raise KeyError(index)
         return {
             "state": FLOW_STATES[flow.state], "resume_id": flow.resume_id, "next_number": flow.tx_next,
-            "next_volatile": flow.tx_control, "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
+            "next_volatile": flow.tx_control, "next_datagrams": flow.tx_datagrams,
+            "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
             "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count,
         }
 
@@ -232,6 +232,19 @@ cdef class Edge(Node):
         if found == NULL:
             raise KeyError(number)
         return found
+
+    def takes_datagrams(self, session: int, index: int = 0) -> bool:
+        return session_takes_datagrams(self.shard, self.session(session).flows[<uint32_t>index])
+
+    def datagrams(self, session: int, body: bytes, index: int = 0) -> bool:
+        """Send DATAGRAMS with any body; False: they were dropped."""
+        cdef Session* found = self.session(session)
+        cdef Buf* buf = buf_alloc(&self.shard.pool, BUF_LARGEST, True)
+        memcpy(buf_data(buf) + WIRE_PREFIX, <const char*>body, len(body))
+        answer = session_datagrams(self.shard, found.flows[<uint32_t>index], buf, <uint32_t>len(body))
+        if answer != RESULT_OK and answer != RESULT_BUDGET:
+            edge_session_fail(self.shard, found, answer)
+        return answer == RESULT_OK
 
     # -- applications -----------------------------------------------------------------------------------------------
 
@@ -438,7 +451,7 @@ cdef class Edge(Node):
         if answer == RESULT_OK and frame.type == FRAME_BUNDLE:
             answer = records_rx(self.shard, flow, body, frame.length, owner)
         elif answer == RESULT_OK and frame.type == FRAME_DATAGRAMS:
-            answer = records_rx_datagrams(self.shard, body, frame.length)
+            answer = records_rx_datagrams(self.shard, flow, body, frame.length, owner)
         elif answer == RESULT_OK and (flow.small.head != NULL or flow.bulk.head != NULL):
             edge_activate(self.shard, flow)
         if answer == RESULT_PEER_CLOSED:

@@ -14,13 +14,14 @@ from pcgrelay._core.stream.flow cimport (
     flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
     flow_rx_confirm, flow_rx_rekey, flow_rx_resume, flow_volatile,
 )
+from pcgrelay._core.stream.flow_datagrams cimport flow_open_datagrams, flow_seal_datagrams
 from pcgrelay._core.frame.frame cimport Frame, frame_unpack
 from pcgrelay._core.frame.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
 from tests.native.probe cimport check, exactly
 from tests.native.probe_store cimport Pool
 from pcgrelay._core.crypto.renewal cimport Renewals, renewals_add, renewals_agree
-from pcgrelay._core.base.result cimport Result
-from pcgrelay._core.base.wire cimport WIRE_PREFIX
+from pcgrelay._core.base.result cimport RESULT_OK, Result
+from pcgrelay._core.base.wire cimport FRAME_DATAGRAMS, WIRE_PREFIX
 
 STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
 
@@ -84,6 +85,10 @@ cdef class Flow:
         return self.flow.tx_control
 
     @property
+    def next_datagrams(self) -> int:
+        return self.flow.tx_datagrams
+
+    @property
     def next_expected(self) -> int:
         return self.flow.rx_next
 
@@ -120,6 +125,10 @@ cdef class Flow:
         """Pretend that so many numbered frames were sent."""
         self.flow.tx_next = number
 
+    def datagrams_so_far(self, number: int) -> None:
+        """Pretend that so many DATAGRAMS were sent."""
+        self.flow.tx_datagrams = number
+
     def retained(self) -> list[bytes]:
         cdef Buf* buf = self.flow.retained
         frames = []
@@ -136,10 +145,7 @@ cdef class Flow:
         return shown(buf)
 
     def seal(self, kind: int, body: bytes, now_us: int) -> bytes:
-        cdef Buf* buf = buf_alloc(&self.pool.pool, WIRE_PREFIX + len(body), False)
-        if buf == NULL:
-            raise MemoryError
-        memcpy(buf_data(buf) + WIRE_PREFIX, <const char*>body, len(body))
+        cdef Buf* buf = self.frame(body)
         check(flow_seal(&self.flow, &self.pool.pool, kind, buf, <uint32_t>len(body), now_us))
         return shown(buf)
 
@@ -161,6 +167,14 @@ cdef class Flow:
                                            <uint32_t>len(body), &buf)
         return self.given(answer, buf)
 
+    def datagrams(self, body: bytes, now_us: int) -> bytes:
+        cdef Buf* buf = self.frame(body)
+        cdef Result answer = flow_seal_datagrams(&self.flow, buf, <uint32_t>len(body), now_us)
+        if answer != RESULT_OK:
+            buf_drop(&self.pool.pool, buf)
+            check(answer)
+        return self.given(answer, buf)
+
     def ack(self) -> bytes:
         cdef Buf* buf = NULL
         cdef Result answer = flow_ack(&self.flow, &self.pool.pool, &buf)
@@ -171,6 +185,13 @@ cdef class Flow:
         cdef Result answer = flow_resume(&self.flow, &self.pool.pool, now_us, &buf)
         return self.given(answer, buf)
 
+    cdef Buf* frame(self, bytes body) except NULL:
+        cdef Buf* buf = buf_alloc(&self.pool.pool, WIRE_PREFIX + len(body), False)
+        if buf == NULL:
+            raise MemoryError
+        memcpy(buf_data(buf) + WIRE_PREFIX, <const char*>body, len(body))
+        return buf
+
     cdef bytes given(self, Result answer, Buf* buf):
         wire = b"" if buf == NULL else shown(buf)
         buf_drop(&self.pool.pool, buf)
@@ -180,7 +201,8 @@ cdef class Flow:
     # -- receiving --------------------------------------------------------------------------------------------------
 
     def open(self, wire: bytes, now_us: int) -> bytes:
-        """Open a frame as shown above and answer its body in clear. Refusal DUPLICATE or GAP: to be ignored."""
+        """Open a frame as shown above and answer its body in clear. Refusal DUPLICATE, GAP, STALE or REPLAYED: to be
+        ignored."""
         cdef bytearray data = bytearray(wire)
         cdef uint8_t* at = <uint8_t*><char*>data
         cdef Frame frame
@@ -189,7 +211,10 @@ cdef class Flow:
         check(frame_unpack(at, &frame))
         if len(data) != WIRE_PREFIX + frame.length:
             raise ValueError("not one whole frame")
-        check(flow_open(&self.flow, &frame, at, now_us))
+        if frame.type == FRAME_DATAGRAMS:
+            check(flow_open_datagrams(&self.flow, &frame, at, now_us))
+        else:
+            check(flow_open(&self.flow, &frame, at, now_us))
         return bytes(data[WIRE_PREFIX:])
 
     def take_confirm(self, body: bytes) -> None:

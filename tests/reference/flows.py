@@ -19,6 +19,8 @@ RESUMES_AT_MOST = 60
 RESUMES_WITHIN = 60.0
 ANSWER_WITHIN = 2.0
 NUMBER_LIMIT = (1 << 48) - 1
+DATAGRAM_WINDOW = 1024
+FORMER_KEY_FOR = 30.0
 # What the peer is told for a reason; for any other, VIOLATION.
 CODES = {
     Reason.TOO_MANY_RESUMES: Code.LIMIT,
@@ -74,6 +76,9 @@ class Flow:
         self.rekey_number: int | None = None
         self.next_number = self.next_volatile = self.expected = self.acknowledged = 0
         self.last_volatile = -1
+        self.next_datagrams = 0
+        self.datagrams_taken: set[int] = set()
+        self.stepped_at = 0.0
         self.told = self.step_after = 0
         self.retained: deque[FlowFrame] = deque()
         self.resume_id = 0
@@ -114,6 +119,18 @@ class Flow:
         tag, sealed = self.tx_half.seal(self.tx_control, kind, self.next_volatile, body)
         self.out.append(FlowFrame(kind, self.tx_control.number, self.next_volatile, tag, sealed))
         self.next_volatile += 1
+
+    def send_datagrams(self, body: bytes, now: float = 0.0) -> None:
+        """Send DATAGRAMS. They may come in any order, or not at all."""
+        if self.state is not State.UP:
+            raise NotNow(self.state.name)
+        self.use.spend(48 + len(body), now)
+        self.out.append(self.datagrams_frame(body))
+
+    def datagrams_frame(self, body: bytes) -> FlowFrame:
+        kind, number = Type.DATAGRAMS, self.next_datagrams
+        self.next_datagrams += 1
+        return FlowFrame(kind, self.tx_control.number, number, *self.tx_half.seal(self.tx_control, kind, number, body))
 
     def send_ack(self) -> None:
         self.told = self.expected
@@ -212,6 +229,8 @@ class Flow:
         if self.state is State.CLOSED:
             return None
         try:
+            if frame.type is Type.DATAGRAMS:
+                return self._receive_datagrams(frame, now)
             return self._receive_volatile(frame, now) if frame.type.is_volatile else self._receive_numbered(frame, now)
         except Refused as refused:
             self.close(CODES.get(refused.reason, Code.VIOLATION), refused.reason)
@@ -264,21 +283,38 @@ class Flow:
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
         self.owed.step(mix_id, now)
+        self.stepped_at = now
         self.rx, self.rx_previous = self.rx.next(self._mix(mix_id, self.rx_half.direction)), self.rx
+
+    def _receive_datagrams(self, frame: FlowFrame, now: float) -> Arrival | None:
+        if not self.confirmed:
+            raise Refused(Reason.NOT_CONFIRMED, frame.type.name)
+        greatest = max(self.datagrams_taken, default=-1)
+        former = self.rx_previous if now - self.stepped_at <= FORMER_KEY_FOR else None
+        held = [epoch for epoch in (self.rx, former) if epoch and epoch.number & 0xFF == frame.epoch]
+        if frame.number in self.datagrams_taken:
+            self.counts["replayed"] += 1
+            return None
+        if frame.number <= greatest - DATAGRAM_WINDOW or not held:
+            self.counts["late datagrams"] += 1
+            return None
+        body = self.rx_half.open(held[0], frame.type, frame.number, frame.tag, frame.sealed)
+        if self.owed.is_over(self.resuming_since if self.state is State.RESUMING else now):
+            raise Refused(Reason.MIX_OVERDUE, frame.type.name)
+        self.datagrams_taken.add(frame.number)
+        greatest = max(greatest, frame.number)
+        self.datagrams_taken = {number for number in self.datagrams_taken if number > greatest - DATAGRAM_WINDOW}
+        return Arrival(frame.type, records=records_decode(body, datagrams=True))
 
     def _receive_volatile(self, frame: FlowFrame, now: float) -> Arrival | None:
         if frame.number <= self.last_volatile:
             self.counts["late"] += 1
             return None
-        if frame.type is Type.DATAGRAMS and not self.confirmed:
-            raise Refused(Reason.NOT_CONFIRMED, frame.type.name)
         held = [epoch for epoch in (self.rx, self.rx_previous) if epoch and epoch.number & 0xFF == frame.epoch]
         if not held:
             raise Refused(Reason.BAD_EPOCH, f"{frame.epoch}")
         body = self.rx_half.open(held[0], frame.type, frame.number, frame.tag, frame.sealed)
         self.last_volatile = frame.number
-        if frame.type is Type.DATAGRAMS:
-            return Arrival(frame.type, records=records_decode(body, datagrams=True))
         if frame.type is Type.FLOW_PADDING:
             return Arrival(frame.type)
         fields = body_decode(frame.type, body)

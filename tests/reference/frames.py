@@ -43,6 +43,8 @@ class Type(IntEnum):
         """The purpose of the key that seals the body."""
         if self.is_lane:
             return Purpose.HOP_BODY
+        if self is Type.DATAGRAMS:
+            return Purpose.FLOW_DATAGRAM
         return Purpose.FLOW_CONTROL if self.is_volatile else Purpose.FLOW_DATA
 
 

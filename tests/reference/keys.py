@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     HOP_BODY = 2
     FLOW_DATA = 3
     FLOW_CONTROL = 4
+    FLOW_DATAGRAM = 5
 
 
 class Use(IntEnum):

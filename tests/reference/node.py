@@ -218,8 +218,12 @@ class FarEdge:
         flow = self.flow
         volatile = kind.is_volatile
         epoch, number = (flow.tx_control, flow.next_volatile) if volatile else (flow.tx, flow.next_number)
+        if kind is Type.DATAGRAMS:
+            number = flow.next_datagrams
         tag, sealed = flow.tx_half.seal(epoch, kind, number, body)
-        if volatile:
+        if kind is Type.DATAGRAMS:
+            flow.next_datagrams += 1
+        elif volatile:
             flow.next_volatile += 1
         else:
             flow.next_number += 1

@@ -21,6 +21,13 @@ class Kind(IntEnum):
     PAD = 0x08
 
 
+class Transport(IntEnum):
+    """What a stream carries, by its OPEN."""
+
+    STREAM = 0
+    DATAGRAM = 1
+
+
 FIXED = {Kind.ACCEPT: 8, Kind.FIN: 8, Kind.RESET: 4, Kind.CREDIT: 8}
 LEAST = {Kind.OPEN: 13, Kind.DATA: 1, Kind.DATAGRAM: 8, Kind.PAD: 0}
 
@@ -43,9 +50,12 @@ class Record:
         return value
 
 
-def record_open(stream: int, service: str, limit: int, marking: int = 1, priority: int = 0) -> Record:
+def record_open(
+    stream: int, service: str, limit: int, marking: int = 1, priority: int = 0, transport: Transport = Transport.STREAM
+) -> Record:
     name = service.encode()
-    return make(stream, Kind.OPEN, u64(limit) + u8(marking) + u8(priority) + u8(0) + u8(len(name)) + name)
+    classes = u8(marking) + u8(priority) + u8(transport)
+    return make(stream, Kind.OPEN, u64(limit) + classes + u8(len(name)) + name)
 
 
 def record_accept(stream: int, limit: int) -> Record:
@@ -128,9 +138,10 @@ def _fields(kind: Kind, data: bytes) -> dict[str, int | str]:
 
 
 def _open_fields(limit: int, data: bytes) -> dict[str, int | str]:
-    marking, priority, zero, size = data[8:12]
+    marking, priority, transport, size = data[8:12]
     name = data[12:]
-    if not 1 <= marking <= 3 or priority > 2 or zero or size != len(name) or not 1 <= size <= 63:
+    if not 1 <= marking <= 3 or priority > 2 or transport > 1 or size != len(name) or not 1 <= size <= 63:
         raise Refused(Reason.BAD_RECORD, "OPEN")
     # The bytes of the name are judged later, by the list of services; latin-1 keeps each as it came.
-    return {"limit": limit, "marking": marking, "priority": priority, "service": name.decode("latin-1")}
+    fields: dict[str, int | str] = {"limit": limit, "marking": marking, "priority": priority, "transport": transport}
+    return fields | {"service": name.decode("latin-1")}

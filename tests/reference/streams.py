@@ -6,7 +6,7 @@ TABLE is the table of section 7.1, column by column: (sending, kind) to the next
 from dataclasses import dataclass
 from enum import Enum
 
-from tests.reference.records import Kind, Record
+from tests.reference.records import Kind, Record, Transport
 from tests.reference.refusals import Budget, Reason, Refused
 
 EARLY_LIMIT = 16_384
@@ -82,6 +82,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.state = State.IDLE
+        self.is_of_datagrams = False
         self.tx = Side()
         self.rx = Side()
 
@@ -90,6 +91,11 @@ class Stream:
         if following is None:
             raise Refused(Reason.BAD_STATE, f"{record.kind.name} in {self.state.name}")
         mine, other = (self.tx, self.rx) if sending else (self.rx, self.tx)
+        if record.kind is Kind.OPEN:
+            self.is_of_datagrams = record.fields["transport"] == Transport.DATAGRAM
+        if self.is_of_datagrams:
+            self._step_of_datagrams(record, following)
+            return
         match record.kind:
             case Kind.OPEN:
                 other.limit = 0
@@ -104,6 +110,14 @@ class Stream:
                 raise Refused(Reason.BAD_FINAL, f"{record.number('final_offset')} after {mine.sent}")
         self.state = following
 
+    def _step_of_datagrams(self, record: Record, following: State) -> None:
+        """7.3: neither bytes nor credit."""
+        if record.kind in {Kind.DATA, Kind.FIN, Kind.CREDIT}:
+            raise Refused(Reason.BAD_STATE, f"{record.kind.name} of a stream of datagrams")
+        if record.kind in {Kind.OPEN, Kind.ACCEPT} and record.number("limit"):
+            raise Refused(Reason.BAD_CREDIT, "a limit of a stream of datagrams")
+        self.state = following
+
 
 class Streams:
     """The streams of a flow. Closed ones are forgotten: what still comes for them is late."""
@@ -113,6 +127,7 @@ class Streams:
         self.open: dict[int, Stream] = {}
         self.last = {TX: 0, RX: 0}
         self.late = 0
+        self.datagrams = self.ignored = 0
         self.late_budget = Budget(100_000, 10_000)
 
     def opener(self, stream: int) -> bool:
@@ -131,9 +146,11 @@ class Streams:
         self._step(TX, record)
 
     def received(self, record: Record, now: float) -> bool:
-        """Take a record; False if it is late."""
+        """Take a record; False if it is late, or a datagram of no open stream of datagrams."""
         if record.kind is Kind.PAD:
             return True
+        if record.kind is Kind.DATAGRAM:
+            return self._datagram(record)
         if record.kind is not Kind.OPEN and record.stream not in self.open and self._was_opened(record.stream):
             self.late_budget.spend(now)
             self.late += 1
@@ -141,11 +158,18 @@ class Streams:
         self._step(RX, record)
         return True
 
+    def _datagram(self, record: Record) -> bool:
+        stream = self.open.get(record.stream)
+        is_taken = stream is not None and stream.is_of_datagrams
+        self.datagrams += is_taken
+        self.ignored += not is_taken
+        return is_taken
+
     def _was_opened(self, stream: int) -> bool:
         return stream <= self.last[self.opener(stream)]
 
     def _step(self, sending: bool, record: Record) -> None:
-        if record.kind is Kind.PAD:
+        if record.kind in {Kind.PAD, Kind.DATAGRAM}:
             return
         if record.kind is Kind.OPEN:
             if self.opener(record.stream) != sending or self._was_opened(record.stream):

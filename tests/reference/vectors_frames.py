@@ -8,6 +8,7 @@ from tests.reference.frames import FlowFrame, Half, Header, Type, body_associate
 from tests.reference.keys import Epoch, Suite
 from tests.reference.records import (
     Record,
+    Transport,
     record_accept,
     record_credit,
     record_data,
@@ -25,6 +26,7 @@ from tests.reference.vectors_keys import Json, secret, suite_name
 GIVEN = Given(secret("link"), secret("link binding"), secret("session"), secret("session binding"))
 RECORDS: list[tuple[str, Record]] = [
     ("OPEN", record_open(1, "custody", 262_144, marking=2, priority=1)),
+    ("OPEN of datagrams", record_open(5, "dns", 0, transport=Transport.DATAGRAM)),
     ("OPEN, longest name", record_open(3, "s" * 63, 0, marking=3, priority=2)),
     ("ACCEPT", record_accept(1, 16_384)),
     ("DATA", record_data(1, b"hello")),
@@ -164,7 +166,8 @@ def _malformed() -> list[tuple[str, bool, bytes]]:
         ("marking 0", False, good[:16] + b"\x00" + good[17:]),
         ("marking 4", False, good[:16] + b"\x04" + good[17:]),
         ("priority 3", False, good[:17] + b"\x03" + good[18:]),
-        ("reserved byte of OPEN", False, good[:18] + b"\x01" + good[19:]),
+        ("transport 2", False, good[:18] + b"\x02" + good[19:]),
+        ("transport 255", False, good[:18] + b"\xff" + good[19:]),
         ("n too small", False, good[:19] + b"\x06" + good[20:]),
         ("n too great", False, good[:19] + b"\x08" + good[20:]),
         ("n of 64", False, raw(1, good[8:19] + b"\x40" + b"s" * 64)),
@@ -217,6 +220,12 @@ def _volatile(kind: Type, body: bytes, **changes: int) -> Callable[[End], None]:
         end.lane.send_flow(end.label_out, replace(frame, **changes))  # type: ignore[arg-type]
 
     return send
+
+
+def _datagrams(body: bytes) -> Callable[[End], None]:
+    """Whether or not this side may send any yet."""
+
+    return lambda end: end.lane.send_flow(end.label_out, end.flow.datagrams_frame(body))
 
 
 def _to_label(label: int) -> Callable[[End], None]:
@@ -277,8 +286,10 @@ def _bads() -> list[Bad]:
         Bad("REKEY with an unknown mix", r.UNKNOWN_MIX, "lane", _lane_frame(Type.REKEY, next_epoch=1, mix_id=9)),
         Bad("unknown label", r.UNKNOWN_FLOW, "nothing", _to_label(0x3333)),
         Bad("BUNDLE first", r.NOT_CONFIRMED, "session", _numbered(Type.BUNDLE, bundle), flow_confirmed=False),
-        Bad("DATAGRAMS first", r.NOT_CONFIRMED, "session",
-            _volatile(Type.DATAGRAMS, record_datagram(1, 0, b"x").encode()), flow_confirmed=False),
+        Bad("DATAGRAMS first", r.NOT_CONFIRMED, "session", _datagrams(record_datagram(1, 0, b"x").encode()),
+            flow_confirmed=False),
+        Bad("body bit of DATAGRAMS", r.BAD_TAG, "session", _datagrams(record_datagram(1, 0, b"x").encode()), damage=48),
+        Bad("DATA in DATAGRAMS", r.BAD_RECORD, "session", _datagrams(bundle)),
         Bad("FLOW_CONFIRM of version 2", r.BAD_CONFIRM, "session", _flow_confirm(version=2), flow_confirmed=False),
         Bad("FLOW_CONFIRM of index 1", r.BAD_CONFIRM, "session", _flow_confirm(index=1), flow_confirmed=False),
         Bad("FLOW_CONFIRM of a number", r.BAD_CONFIRM, "session", _flow_confirm(number=1), flow_confirmed=False),

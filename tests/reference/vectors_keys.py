@@ -37,7 +37,8 @@ def suite_name(suite: Suite) -> str:
 
 def key_schedule() -> Json:
     link, session = LinkSecrets(secret("link")), secret("session")
-    hop, flow = (Purpose.HOP_HEADER, Purpose.HOP_BODY), (Purpose.FLOW_DATA, Purpose.FLOW_CONTROL)
+    hop = (Purpose.HOP_HEADER, Purpose.HOP_BODY)
+    flow = (Purpose.FLOW_DATA, Purpose.FLOW_CONTROL, Purpose.FLOW_DATAGRAM)
     return {
         "description": "Section 3. For each lane and flow, direction and way of stepping ('plain': mix is 32 zero "
         "bytes; 'mixed': each step into epoch e takes renewal_secrets[e - 1]) the secret of epochs 0 to 3, and for "

@@ -7,12 +7,12 @@ from tests.reference.ends import End, Given
 from tests.reference.flows import Flow
 from tests.reference.frames import FlowFrame, Type
 from tests.reference.keys import KeyLimits, flow_secret
-from tests.reference.records import record_open, records_encode
+from tests.reference.records import record_datagram, record_open, records_encode
 from tests.reference.refusals import Refused
 from tests.reference.vectors_frames import GIVEN, given_fields
 from tests.reference.vectors_keys import Json, secret
 
-AGREE, STEP, FRAME, WAIT = "agree", "step", "frame", "wait"
+AGREE, STEP, FRAME, DATAGRAMS, WAIT = "agree", "step", "frame", "datagrams", "wait"
 Op = tuple[str, int]
 AGELESS = KeyLimits(age=(1e6, 1e6))
 RENEWALS = {number: secret(f"renewal {number}") for number in (1, 2, 3)}
@@ -32,6 +32,7 @@ STEPS: list[tuple[str, list[Op]]] = [
 ]  # fmt: skip
 WAITS: list[tuple[str, list[Op]]] = [
     ("a frame after 299 s, and one after 300", [(AGREE, 1), (WAIT, 299), (FRAME, 0), (WAIT, 1), (FRAME, 0)]),
+    ("datagrams after 299 s, and after 300", [(AGREE, 1), (WAIT, 299), (DATAGRAMS, 0), (WAIT, 1), (DATAGRAMS, 0)]),
     ("the step with it after 400 s", [(AGREE, 1), (WAIT, 400), (STEP, 1), (FRAME, 0)]),
     ("a plain step after 400 s", [(AGREE, 1), (WAIT, 400), (STEP, 0)]),
     ("a second renewal gives no more time", [(AGREE, 1), (WAIT, 200), (AGREE, 2), (WAIT, 100), (FRAME, 0)]),
@@ -71,7 +72,7 @@ def _flow(what: str, ops: Sequence[Op]) -> Json:
     def carried() -> None:
         while sender.out or receiver.out:
             for frame in _taken(sender):
-                step: Json = {"at": now, "type": frame.type.name, "frame": _shown(frame).hex(), "outcome": "taken"}
+                step: Json = {"at": now, "type": frame.type.name, "frame": shown(frame).hex(), "outcome": "taken"}
                 steps.append(step)
                 try:
                     receiver.receive(frame, now)
@@ -92,6 +93,8 @@ def _flow(what: str, ops: Sequence[Op]) -> Json:
         else:
             if op == STEP:
                 sender.rekey(value, now)
+            elif op == DATAGRAMS:
+                sender.send_datagrams(record_datagram(1, 0, b"x").encode(), now)
             else:
                 sender.send_bundle(records_encode([record_open(2 * sender.next_number + 1, "s", 0)]), now)
             carried()
@@ -107,7 +110,7 @@ def _taken(flow: Flow) -> list[FlowFrame]:
     return taken
 
 
-def _shown(frame: FlowFrame) -> bytes:
+def shown(frame: FlowFrame) -> bytes:
     return frame.header(1).encode() + bytes(16) + frame.tag + frame.sealed
 
 

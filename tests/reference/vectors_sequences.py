@@ -6,6 +6,7 @@ from dataclasses import replace
 from tests.reference.ends import End, Given
 from tests.reference.keys import Suite
 from tests.reference.records import (
+    Kind,
     Record,
     record_accept,
     record_credit,
@@ -47,7 +48,7 @@ def streams() -> Json:
         "and what each does. A step's outcome is the state that follows, 'late', or the reason of the refusal, which "
         "ends it.",
         "states": [_state(state, edge, way) for state, (edge, way) in WAYS.items()],
-        "sequences": [_sequence(what, edge, steps) for what, edge, steps in _sequences()],
+        "sequences": [sequence(what, edge, steps) for what, edge, steps in _sequences()],
     }
 
 
@@ -69,7 +70,7 @@ def _step_of(sending: bool, record: Record) -> Json:
     return {"sends": "edge" if sending else "peer", "kind": record.kind.name, "wire": record.encode().hex()}
 
 
-def _sequence(what: str, edge: str, steps: list[Step]) -> Json:
+def sequence(what: str, edge: str, steps: list[Step]) -> Json:
     outcomes = _outcomes(edge, steps)
     done = [
         {**_step_of(sending, record), "outcome": outcome}
@@ -85,7 +86,7 @@ def _outcomes(edge: str, steps: Iterable[Step]) -> list[str]:
             if sending:
                 table.sent(record)
             elif not table.received(record, 0.0):
-                outcomes.append("late")
+                outcomes.append("ignored" if record.kind is Kind.DATAGRAM else "late")
                 continue
         except Refused as refused:
             return [*outcomes, refused.reason.name]

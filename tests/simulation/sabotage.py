@@ -18,9 +18,13 @@ PLACES = {
     "miscounted": ("stream.meter", "meter_count"),
     "failed_direct": ("edge.direct", "direct_begin"),
     "not_led_on": ("edge.outlets", "outlets_lead_on"),
-    # In every world: it does nothing until an operation has a relay lie.
-    "repeating_relay": ("link.relay", "relay_frame"),
 }
+# In every world: they do nothing until an operation has a relay lie, or the world has datagrams. Lower modules first.
+ALWAYS = [
+    ("link.relay", "relay_frame"),
+    ("session.session", "session_bundle"),
+    ("edge.records", "records_rx_datagrams"),
+]
 _kept: list[object] = []  # the names that capsules only point to
 
 
@@ -29,8 +33,11 @@ def core_sabotaged(fault: str) -> None:
     buf = importlib.import_module("pcgrelay._core.base.buf")
     for function in ("buf_alloc", "buf_drop"):
         ctypes.c_void_p.in_dll(loaded(), f"own_{function}").value = function_of(buf, function)
-    for each in {"repeating_relay", fault} & PLACES.keys():
-        _stand_in(*PLACES[each])
+    # A fault first: what is bound by the modules of the others could not be replaced any more.
+    for place in [*([PLACES[fault]] if fault in PLACES else []), *ALWAYS]:
+        _stand_in(*place)
+    datagrams = importlib.import_module("pcgrelay._core.session.datagrams")
+    ctypes.c_void_p.in_dll(loaded(), "own_session_datagrams").value = function_of(datagrams, "session_datagrams")
 
 
 def _stand_in(module_name: str, function: str) -> None:

@@ -84,6 +84,7 @@ class Scenario:
     careful: bool = True  # nothing is sent before the far side accepts
     leads_denied: bool = True  # what the exporter's rules deny goes to the next outlet
     patience_ms: int = 300  # so long each outlet has
+    datagrams: bool = False  # edges say datagrams beside their bundles, and relays treat them as networks do
     quota: int = 0  # streams of each export that may be open; 0: any number
     quota_each: int = 0  # of these, of the other edge's organisation
     operations: list[Operation] = field(default_factory=list)
@@ -111,6 +112,7 @@ def scenario_read(text: str) -> Scenario:
 def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
     """The scenario of a seed. outlets: its imports have outlets, which those of others may have."""
     plain = _limited(_scenario_of(seed))
+    plain = replace(plain, datagrams=random.Random(f"datagrams of {seed}").random() < 0.3)
     dice = random.Random(f"outlets of {seed}")
     if dice.random() > 0.4 and not outlets:
         return plain

@@ -13,6 +13,7 @@ CONNECTS = [Operation("connect", side, 0x1100 + size, 5_000) for side in range(4
 GENTLE = Scenario(seed=11, operations=[*CONNECTS, Operation("wait", 4, 2), *CONNECTS])
 # With a budget, even a large one, a stream may end before its time; then the other checks have the first word.
 QUIET = replace(GENTLE, budget=16_777_216)
+TALKING = replace(QUIET, datagrams=True)
 
 
 # Every node is handed over while conversations go on, and once more.
@@ -57,7 +58,7 @@ def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
 
 
 def test_without_a_fault_all_is_well() -> None:
-    for scenario in (GENTLE, QUIET, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED):
+    for scenario in (GENTLE, QUIET, TALKING, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED):
         done = simulation("--scenario", scenario.text())
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -85,6 +86,10 @@ def test_the_fault_is_found_by_its_check(fault: str, checks: str) -> None:
     first, *others = checks.split()
     assert first in found
     assert found <= {first, *others}
+
+
+def test_a_datagram_that_is_heard_twice_is_found() -> None:
+    assert found_by("doubled_datagrams", TALKING) == {"datagrams"}
 
 
 def test_a_stream_that_ends_before_its_time_is_found() -> None:

@@ -40,6 +40,7 @@ SCENARIOS = st.builds(
     careful=st.booleans(),
     leads_denied=st.booleans(),
     patience_ms=st.sampled_from([60, 1_500]),
+    datagrams=st.booleans(),
     quota=st.sampled_from([0, 0, 0, 2]),
     quota_each=st.sampled_from([0, 0, 0, 1]),
     operations=st.lists(OPERATIONS, max_size=40),
@@ -111,6 +112,19 @@ def test_worlds_with_limits_are_what_they_are_meant_to_be(worlds: Worlds) -> Non
     assert counts["stream limit"] > 0
     assert counts["stream organisation-limit"] > 0
     assert counts["stream done"] > 0
+
+
+def test_worlds_with_datagrams_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Most are heard, many are not, and some come late, twice, or over steps of keys and hand-overs."""
+    counts: Counter[str] = Counter()
+    for seed in range(30):
+        outcome = worlds.outcome(replace(scenario_of(seed), datagrams=True))
+        assert outcome["fault"] == "", seed
+        counts.update(outcome["counts"])
+    assert counts["datagrams said"] > 10_000
+    assert counts["datagrams said"] / 4 < counts["datagrams heard"] < counts["datagrams said"]
+    for what in ("datagrams late", "datagrams replayed", "hand-over"):
+        assert counts[what] > 0, what
 
 
 def test_worlds_with_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:

@@ -16,7 +16,7 @@ FAULTS = (
     "dropped_frame", "doubled_bundle", "leaked_buffer", "reused_nonce", "swallowed_write", "doubled_write", "lost_wake",
     "early_end", "stray_reset", "phantom", "wrong_target", "forgotten_close", "stuck_wake",
     "silent_relay", "two_places", "blanked_record", "kept_descriptor", "early_mix", "other_secret",
-    "unheard_end", "miscounted", "failed_direct", "not_led_on", "unbounded",
+    "unheard_end", "miscounted", "failed_direct", "not_led_on", "unbounded", "doubled_datagrams",
     "repeating_relay",
 )  # fmt: skip
 
@@ -83,6 +83,9 @@ def loaded() -> ctypes.CDLL:
     found.virtual_wire.argtypes = [ctypes.c_int, u32, u32, u32, u32]
     found.virtual_corrupt.argtypes = [ctypes.c_int, u32]
     found.virtual_repeat.argtypes = [ctypes.c_int, ctypes.c_bool]
+    found.virtual_datagrams.argtypes = [ctypes.c_bool]
+    found.virtual_datagrams_heard.argtypes = [ctypes.POINTER(u32), ctypes.POINTER(u32)]
+    found.virtual_datagrams_heard.restype = None
     for name in ("cut", "hold", "corrupt", "repeat", "strikes"):
         getattr(found, f"virtual_{name}").restype = ctypes.c_bool
     found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32, u32]

@@ -81,6 +81,7 @@ class World:
         ctypes.CFUNCTYPE(None, ctypes.c_uint32)(function_of(map_module, "map_seed"))(0)
         self.library.virtual_begin(scenario.seed, function_of(loop, "loop_turn"))
         self.library.virtual_salt(self.dice.getrandbits(62))
+        self.library.virtual_datagrams(scenario.datagrams)
         if fault is not None:
             self.library.virtual_arm(FAULTS.index(fault[0]), fault[1])
         self.later = Later(self.library.virtual_now())
@@ -222,6 +223,9 @@ class World:
         outcome.turns = self.library.virtual_turns()
         outcome.virtual_ms = (self.later.now_us - self.began_us) // 1000
         outcome.links, outcome.sessions, outcome.pauses_ms = self.links_made, self.sessions_made, self.pauses_ms
+        said, heard = ctypes.c_uint32(), ctypes.c_uint32()
+        self.library.virtual_datagrams_heard(ctypes.byref(said), ctypes.byref(heard))
+        self.counts.update({"datagrams said": said.value, "datagrams heard": heard.value})
         outcome.counts = dict(sorted(self.counts.items()))
         self._end()
         return outcome
@@ -310,7 +314,10 @@ class World:
         """All nodes are stopped: nothing of them is left."""
         for node in self.nodes.values():
             if node.alive:
-                self.counts["steps mixed"] += node.core.counters()["rekeys_mixed_total"]
+                counters = node.core.counters()
+                self.counts["steps mixed"] += counters["rekeys_mixed_total"]
+                for what in ("late", "replayed"):
+                    self.counts[f"datagrams {what}"] += counters[f"datagram_frames_{what}_total"]
                 node.stopped()
         self.look()
 

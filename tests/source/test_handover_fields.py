@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parents[2] / "src/_core"
-WRITERS = ("handover/shard", "handover/flows", "handover/streams", "handover/lanes", "worker/handover")
+WRITERS = (
+    "handover/shard",
+    "handover/flows",
+    "handover/streams",
+    "handover/lanes",
+    "handover/keys",
+    "worker/handover",
+)
 
 # What is made again: lists and places in them; what epoll tells again; keys, from their secrets; measurements.
 REBUILT = {
@@ -36,9 +43,10 @@ REBUILT = {
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",
-    "crypto/epoch.Epoch": "data control control_alt",
+    "crypto/epoch.Epoch": "data control control_alt datagrams datagrams_alt",
     "crypto/renewal.Renewals": "",
     "crypto/renewal.Owed": "",
+    "crypto/replay.Replay": "",
     "frame/credit.SendCredit": "",
     "frame/credit.ReceiveCredit": "",
     # The ports in use are told with their sockets. Those that were closed longer ago are as good as any; and whether a

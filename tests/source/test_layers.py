@@ -84,13 +84,13 @@ CORE_IMPORTERS = {"face": {"dataplane"}}
 # The core from bottom to top, by folder, and the test faces on top. A file may cimport what stands before it.
 CORE_LAYERS = {
     "base": "libcrypto atomics bucket wire result digits tlv buf map queue timer ports handle stats organisation linux",
-    "crypto": "aead epoch renewal lane_keys known_answers",
+    "crypto": "aead epoch renewal replay lane_keys known_answers",
     "frame": "frame record credit pace",
-    "stream": "meter stream stream_list flow service_tables",
+    "stream": "meter stream stream_list flow flow_datagrams service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
-    "session": "session candidate timers",
+    "session": "session stream_walk datagrams candidate timers",
     "edge": "lists setups streams targets limits proxy_header nudges direct sessions choice outlets accept records",
-    "handover": "lanes streams flows shard",
+    "handover": "keys lanes streams flows shard",
     "worker": "worker sockets dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
     "face": "answers counters ends end_bodies registry tables_fill workers outlets core",
 }

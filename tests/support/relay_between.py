@@ -77,3 +77,37 @@ def frame(number: int, size: int = 20, kind: Type = Type.BUNDLE) -> FlowFrame:
 def lost(event: LaneEvent) -> tuple[int, int]:
     assert event.type is Type.LOST
     return int(event.fields["flow"]), int(event.fields["code"])
+
+
+class Crowded(Between):
+    """Two paths to the far link, of which one is critical, and one to a third link. Nobody there reads."""
+
+    NORMAL, CRITICAL, OTHER = 51, 52, 53  # by these labels the near link names them
+
+    def __init__(self, lanes: int = 1, memory: int = 400_000) -> None:
+        super().__init__(memory=memory, reserve=100_000, lanes=lanes)
+        for label, out, priority in ((self.NORMAL, FAR, 0), (self.CRITICAL, FAR, 2), (self.OTHER, THIRD, 0)):
+            self.relay.path_add(
+                label, a_link=NEAR, a_in=label, a_out=1, b_link=out, b_in=100 + label, b_out=200 + label, cap=4 << 20,
+                priority=priority, lanes=lanes,
+            )  # fmt: skip
+        self.nears = [self.near, *(self.open(NEAR, number=index, index=index) for index in range(1, lanes))]
+        self.fars = [self.far, *(self.open(FAR, number=index, index=index) for index in range(1, lanes))]
+        self.third = self.open(THIRD)
+
+    def send(self, label: int, count: int, index: int = 0, first: int = 0) -> None:
+        """So many frames of 5,000 bytes, each in a turn of its own."""
+        for number in range(first, first + count):
+            self.nears[index].say(label, frame(number, 5_000))
+            self.nears[index].flush()
+
+    def told(self, index: int = 0) -> list[tuple[int, int]]:
+        return [lost(event) for event in self.nears[index].hear()]
+
+
+def numbers(side: Side, label: int) -> list[int]:
+    """What came by that label, until nothing more does."""
+    heard: list[LaneEvent] = []
+    while fresh := side.hear():
+        heard += fresh
+    return [event.frame.number for event in heard if event.frame and event.label == 200 + label]

@@ -48,6 +48,8 @@ cdef enum Result:
     RESULT_NO_MEMORY = 104      # the budget is used up
     RESULT_CRYPTO = 105         # libcrypto failed where it should not
     RESULT_NONCE = 106          # a counter that was used before: refused, so that no nonce is used twice
+    RESULT_STALE = 107          # datagrams below the replay window, or of an epoch without a key: ignored and counted
+    RESULT_REPLAYED = 108       # datagrams that were opened before: ignored and counted
 
 
 # The reason under which a result is reported: NO_MEMORY is reported as BUDGET.

@@ -82,6 +82,12 @@ cdef enum:
     PURPOSE_HOP_BODY = 2
     PURPOSE_FLOW_DATA = 3
     PURPOSE_FLOW_CONTROL = 4
+    PURPOSE_FLOW_DATAGRAM = 5
+
+# What a service carries, and a stream of it.
+cdef enum:
+    TRANSPORT_STREAM = 0
+    TRANSPORT_DATAGRAM = 1
 
 cdef enum:
     SUITE_AES_256_GCM = 1

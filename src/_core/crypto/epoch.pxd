@@ -40,6 +40,11 @@ cdef struct Epoch:
     uint8_t secret[32]          # S[d][number]
     uint8_t previous_key[32]    # of a flow: the control key of the previous epoch, as long as it may be used: for a
     uint8_t previous_iv[12]     # hand-over, because EVP does not give a key back
+    Aead datagrams              # of a flow: the datagram key of control_number (sender) or number (receiver); most
+    Aead datagrams_alt          # flows need none, so it is made when it is. Receiver: that of the previous epoch
+    uint8_t previous_datagram_key[32]
+    uint8_t previous_datagram_iv[12]
+    uint32_t datagrams_from     # the first epoch whose datagram key may be used
     bint has_previous
     uint64_t frames             # sealed with all its keys together
     uint64_t bytes
@@ -74,6 +79,10 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 # Sender of a flow: use the new control key from here on, because the step was acknowledged.
 cdef void epoch_confirm(Epoch* self) noexcept nogil
 
+# The datagram key of an epoch of a flow: a sender's of control_number, a receiver's of the present epoch or of the one
+# before. floor: the least counter that a sender may use. NULL: the key is not held, or libcrypto failed.
+cdef Aead* epoch_datagrams(Epoch* self, uint32_t epoch, uint64_t floor) noexcept nogil
+
 # Make the contexts of an epoch that another process handed over; all else is set. data_floor and control_floor are the
 # least counters that this process may use for sealing. RESULT_CRYPTO: libcrypto failed; the epoch is wiped.
 cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil
@@ -81,6 +90,10 @@ cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_flo
 # Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached; the caller must close.
 # ageless: a frame that may be sealed at any age of the key and does not start its age (docs/protocol.md, 6.5).
 cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil
+
+# Whether a frame that may as well be dropped can be sealed now. The other half of a hard limit is kept for those that
+# may not, so a flood of datagrams ends no session.
+cdef bint epoch_spares(const Epoch* self, uint64_t now_us) noexcept nogil
 
 cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil
 

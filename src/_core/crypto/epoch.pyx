@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset, strlen
 from pcgrelay._core.crypto.aead cimport Aead, aead_key_length, aead_start, aead_wipe
 from pcgrelay._core.base.libcrypto cimport crypto_bind, ERR_clear_error, EVP_sha256, HMAC, OPENSSL_cleanse
 from pcgrelay._core.base.result cimport RESULT_CRYPTO, RESULT_KEY_LIMIT, RESULT_OK, Result
-from pcgrelay._core.base.wire cimport PURPOSE_FLOW_DATA, wire_put16, wire_put32
+from pcgrelay._core.base.wire cimport PURPOSE_FLOW_DATA, PURPOSE_FLOW_DATAGRAM, wire_put16, wire_put32
 
 crypto_bind()
 
@@ -119,6 +119,8 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil:
     cdef Result answer = RESULT_OK
     if self.purpose == PURPOSE_FLOW_DATA:
         answer = epoch_expand(self, self.purpose + 1, self.previous_key, self.previous_iv)
+        if answer == RESULT_OK:
+            answer = epoch_expand(self, PURPOSE_FLOW_DATAGRAM, self.previous_datagram_key, self.previous_datagram_iv)
         self.has_previous = True
     if answer == RESULT_OK:
         answer = epoch_advance(self, mix)
@@ -133,6 +135,9 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil:
         return epoch_key(self, self.purpose + 1, &self.control_alt)
     if self.purpose == PURPOSE_FLOW_DATA:
         self.control_alt = self.control
+        aead_wipe(&self.datagrams_alt)
+        self.datagrams_alt = self.datagrams
+        self.datagrams.ctx = NULL
     else:
         aead_wipe(&self.control)
     self.control_number = self.number
@@ -146,14 +151,33 @@ cdef void epoch_confirm(Epoch* self) noexcept nogil:
     self.control = self.control_alt
     self.control_alt.ctx = NULL
     self.control_number = self.number
+    aead_wipe(&self.datagrams)
     epoch_forget(self)
 
 
-# Wipe the control key of the previous epoch.
+# Wipe the control and datagram keys of the previous epoch.
 cdef void epoch_forget(Epoch* self) noexcept nogil:
     OPENSSL_cleanse(self.previous_key, 32)
     OPENSSL_cleanse(self.previous_iv, 12)
+    OPENSSL_cleanse(self.previous_datagram_key, 32)
+    OPENSSL_cleanse(self.previous_datagram_iv, 12)
     self.has_previous = False
+
+
+cdef Aead* epoch_datagrams(Epoch* self, uint32_t epoch, uint64_t floor) noexcept nogil:
+    cdef bint previous = epoch != self.number
+    cdef Aead* key = &self.datagrams_alt if previous and not self.sealing else &self.datagrams
+    if epoch < self.datagrams_from or (previous and (not self.has_previous or epoch + 1 != self.number)):
+        return NULL
+    if key.ctx == NULL:
+        if previous:
+            # A key that could not be made has no context.
+            aead_start(key, self.suite, self.previous_datagram_key, self.previous_datagram_iv, self.sealing)
+        else:
+            # Nor has this one.
+            epoch_key(self, PURPOSE_FLOW_DATAGRAM, key)
+        key.floor = floor
+    return NULL if key.ctx == NULL else key
 
 
 cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil:
@@ -189,6 +213,11 @@ cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) 
     return RESULT_OK
 
 
+cdef bint epoch_spares(const Epoch* self, uint64_t now_us) noexcept nogil:
+    return self.frames < EPOCH_HARD_FRAMES / 2 and self.bytes < EPOCH_HARD_BYTES / 2 \
+        and (self.since_us == 0 or now_us - self.since_us < EPOCH_HARD_US)
+
+
 cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil:
     self.frames = frames if 0 < frames < EPOCH_SOFT_FRAMES else EPOCH_SOFT_FRAMES
     self.bytes = octets if 0 < octets < EPOCH_SOFT_BYTES else EPOCH_SOFT_BYTES
@@ -204,5 +233,7 @@ cdef void epoch_wipe(Epoch* self) noexcept nogil:
     aead_wipe(&self.data)
     aead_wipe(&self.control)
     aead_wipe(&self.control_alt)
+    aead_wipe(&self.datagrams)
+    aead_wipe(&self.datagrams_alt)
     epoch_forget(self)
     OPENSSL_cleanse(self.secret, 32)

@@ -11,7 +11,7 @@ from pcgrelay._core.base.stats cimport (
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_TIMEOUT
 from pcgrelay._core.edge.streams cimport edge_abort
-from pcgrelay._core.session.session cimport StreamWalk, stream_walk_next
+from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_next
 from pcgrelay._core.stream.stream cimport FAR_CUT, LIFE_LIVE, stream_is_shadow
 
 

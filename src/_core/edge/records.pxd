@@ -13,8 +13,9 @@ from pcgrelay._core.stream.stream cimport Stream
 # space. A refusal ends the session. If shard.lent is set afterwards, deliver before the owner is dropped.
 cdef Result records_rx(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil
 
-# Handle the records of DATAGRAMS: others are refused, and this version ignores them.
-cdef Result records_rx_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil
+# Handle the records of DATAGRAMS: others are refused. One whose stream is not open, or carries no datagrams, is ignored
+# and counted: what it belongs to may have ended, or its OPEN been lost.
+cdef Result records_rx_datagrams(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil
 
 # Encode the records that the stream has to send, except its data, at p (at least 128 bytes); return their size. *gone:
 # the stream has sent its last record.

@@ -31,12 +31,12 @@ from pcgrelay._core.stream.service_tables cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
 from pcgrelay._core.session.session cimport (
-    SESSION_GAUGE_STREAMS, Session, StreamWalk, flow_session, session_bundle, session_find, session_has_others,
-    stream_walk_again, stream_walk_next,
+    SESSION_GAUGE_STREAMS, Session, flow_session, session_bundle, session_find, session_has_others,
 )
+from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_again, stream_walk_next
 from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
-    CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
+    CAUSE_TARGET_UNRESOLVED, CAUSE_TRANSPORT, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
@@ -48,7 +48,8 @@ from pcgrelay._core.stream.stream cimport (
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DRAINING, CODE_LIMIT, CODE_REFUSED, CODE_UNKNOWN, CODE_UNREACHABLE, RECORD_ACCEPT, RECORD_CREDIT,
-    RECORD_DATA, RECORD_FIN, RECORD_OPEN, RECORD_PAD, WIRE_EARLY, WIRE_PREFIX, WIRE_RECORD,
+    RECORD_DATA, RECORD_FIN, RECORD_OPEN, RECORD_PAD, RECORD_RESET, TRANSPORT_DATAGRAM, TRANSPORT_STREAM, WIRE_EARLY,
+    WIRE_PREFIX, WIRE_RECORD,
 )
 
 
@@ -84,17 +85,28 @@ cdef Result records_rx(Shard* shard, Flow* flow, uint8_t* body, uint32_t length,
     return say_refusals(shard, flow, &refusals)
 
 
-cdef Result records_rx_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
+cdef Result records_rx_datagrams(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
     cdef Record record
     cdef uint32_t used = 0
+    cdef Stream* stream
     cdef Result answer = record_check(body, length, True)
     while length != 0 and answer == RESULT_OK:
         # All of them were checked above.
         record_read(body, length, &record, &used)
-        counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
+        stream = <Stream*>map_find(&flow.streams, record.stream)
+        if stream == NULL or not stream.datagram or stream.life != LIFE_LIVE or stream.state == STREAM_CLOSED \
+                or stream.state == STREAM_IDLE:
+            counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
+        else:
+            rx_datagram(shard, stream, &record, owner)
         body += used
         length -= used
     return answer
+
+
+cdef void rx_datagram(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
+    # No service of datagrams is served yet.
+    counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
 
 
 cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner, Buf** refusals) noexcept nogil:
@@ -116,6 +128,8 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
     if stream.state == STREAM_IDLE:
         # Our OPEN was not even sent.
         return RESULT_BAD_STREAM
+    if stream.datagram and record.kind != RECORD_ACCEPT and record.kind != RECORD_RESET:
+        return RESULT_BAD_STATE
     if record.kind == RECORD_DATA:
         return rx_data(shard, stream, record, owner)
     if record.kind == RECORD_CREDIT:
@@ -127,7 +141,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
     if record.kind == RECORD_ACCEPT:
         if not stream_step(stream, STREAM_RX_ACCEPT):
             return RESULT_BAD_STATE
-        if credit_raise(&stream.tx, record.value) != RESULT_OK:
+        if rx_limit(stream, record.value) != RESULT_OK:
             return RESULT_BAD_CREDIT
         if stream.setup != NULL:
             timer_clear(&shard.wheel, &stream.timer)
@@ -153,6 +167,13 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
         return RESULT_BAD_STATE
     edge_cut(shard, stream, record.code, record.rule)
     return RESULT_OK
+
+
+# The limit in OPEN or ACCEPT. Datagrams have no credit.
+cdef Result rx_limit(Stream* stream, uint64_t limit) noexcept nogil:
+    if not stream.datagram:
+        return credit_raise(&stream.tx, limit)
+    return RESULT_OK if limit == 0 else RESULT_BAD_CREDIT
 
 
 cdef Result rx_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
@@ -236,6 +257,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     stream.flow = flow
     stream.session = session.number
     stream.id = record.stream
+    stream.datagram = record.transport == TRANSPORT_DATAGRAM
     stream_step(stream, STREAM_RX_OPEN)
     edge_name(stream, record.service, record.service_length)
     if not map_put(&flow.streams, stream.id, stream):
@@ -244,9 +266,10 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
         return RESULT_BUDGET
     counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
     edge_hold(stream)
-    if credit_raise(&stream.tx, record.value) != RESULT_OK:
+    if rx_limit(stream, record.value) != RESULT_OK:
         return RESULT_BAD_CREDIT
-    edge_grant(shard, stream, WIRE_EARLY)
+    if not stream.datagram:
+        edge_grant(shard, stream, WIRE_EARLY)
     if entry == NULL:
         edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
         return RESULT_OK
@@ -254,6 +277,9 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     edge_count(shard, stream, 1)
     stream.rule = entry.rule
     stream.marking = marking
+    if cause == CAUSE_DONE and record.transport != TRANSPORT_STREAM:
+        # Exports of datagrams are not served yet.
+        cause = CAUSE_TRANSPORT
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
     elif shard.draining or entry.state == EXPORT_DRAIN:
@@ -375,17 +401,22 @@ cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     if stream.say & TX_OPEN:
         entry = tables_import(shard.tables, <uint32_t>stream.number)
         stream_step(stream, STREAM_TX_OPEN)
-        n = record_open(p, stream.id, edge_grant(shard, stream, first_window(shard, stream)),
-                        1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
-                        stream.service, stream.service_length)
+        n = record_open(p, stream.id, first_limit(shard, stream), 1 if entry == NULL else entry.marking,
+                        0 if entry == NULL else entry.priority,
+                        TRANSPORT_DATAGRAM if stream.datagram else TRANSPORT_STREAM, stream.service,
+                        stream.service_length)
     if stream.say & TX_ACCEPT:
         stream_step(stream, STREAM_TX_ACCEPT)
-        n += record_number(p + n, stream.id, RECORD_ACCEPT,
-                           edge_grant(shard, stream, first_window(shard, stream)))
+        n += record_number(p + n, stream.id, RECORD_ACCEPT, first_limit(shard, stream))
     elif stream.say & TX_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
     stream.say = 0
     return n
+
+
+# The limit that OPEN or ACCEPT carries.
+cdef inline uint64_t first_limit(Shard* shard, Stream* stream) noexcept nogil:
+    return 0 if stream.datagram else edge_grant(shard, stream, first_window(shard, stream))
 
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.

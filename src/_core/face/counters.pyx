@@ -39,7 +39,7 @@ cdef tuple CAUSES = (
     "target-unreachable", "not-allowed", "unknown-service", "marking", "no-route", "waited-too-long", "session-lost",
     "budget", "limit", "draining", "linger", "descriptors", "shutdown",
     "no-local-port", "connect-forbidden", "nudged", "organisation-limit", "rate-limit", "idle", "max-duration",
-    "no-source-address",
+    "no-source-address", "transport",
 )
 cdef tuple COUNTERS = (
     "frames_sent_total", "frames_received_total", "bytes_sent_total", "bytes_received_total", "frames_forwarded_total",
@@ -48,7 +48,8 @@ cdef tuple COUNTERS = (
     "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
     "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
     "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total", "streams_judged_total",
-    "streams_moved_total", "streams_nudged_total",
+    "streams_moved_total", "streams_nudged_total", "datagram_frames_late_total", "datagram_frames_replayed_total",
+    "datagram_frames_no_lane_total", "datagram_frames_no_room_total",
 )
 cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 cdef tuple METER_COUNTS = (

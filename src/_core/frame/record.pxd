@@ -14,6 +14,7 @@ cdef struct Record:
     uint32_t rule
     uint32_t marking            # OPEN
     uint32_t priority
+    uint32_t transport          # TRANSPORT_*
     const uint8_t* service
     uint32_t service_length
 
@@ -30,6 +31,9 @@ cdef void record_head(uint8_t* p, uint32_t stream, uint32_t kind, uint32_t lengt
 
 # Encode a whole record and return its size with the head. The caller provides the room: 8 + 12 + 63 bytes at most.
 cdef uint32_t record_open(uint8_t* p, uint32_t stream, uint64_t limit, uint32_t marking, uint32_t priority,
-                          const uint8_t* service, uint32_t service_length) noexcept nogil
+                          uint32_t transport, const uint8_t* service, uint32_t service_length) noexcept nogil
 cdef uint32_t record_number(uint8_t* p, uint32_t stream, uint32_t kind, uint64_t value) noexcept nogil
 cdef uint32_t record_reset(uint8_t* p, uint32_t stream, uint32_t code, uint32_t rule) noexcept nogil
+
+# Encode what comes before the length bytes of a datagram, and return its size.
+cdef uint32_t record_datagram(uint8_t* p, uint32_t stream, uint64_t number, uint32_t length) noexcept nogil

@@ -4,8 +4,8 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.base.result cimport RESULT_BAD_RECORD, RESULT_OK, Result
 from pcgrelay._core.base.wire cimport (
     RECORD_ACCEPT, RECORD_CREDIT, RECORD_DATA, RECORD_DATAGRAM, RECORD_FIN, RECORD_OPEN, RECORD_PAD, RECORD_RESET,
-    WIRE_RECORD, WIRE_SERVICE_MAX, wire_get16, wire_get24, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
-    wire_put64,
+    TRANSPORT_DATAGRAM, WIRE_RECORD, WIRE_SERVICE_MAX, wire_get16, wire_get24, wire_get32, wire_get64, wire_put16,
+    wire_put24, wire_put32, wire_put64,
 )
 
 
@@ -53,11 +53,12 @@ cdef Result record_read_open(Record* out) noexcept nogil:
     out.value = wire_get64(out.data)
     out.marking = out.data[8]
     out.priority = out.data[9]
+    out.transport = out.data[10]
     out.service_length = out.data[11]
     out.service = out.data + 12
     if out.service_length == 0 or out.service_length > WIRE_SERVICE_MAX or out.length != 12 + out.service_length:
         return RESULT_BAD_RECORD
-    if out.data[10] != 0 or out.marking < 1 or out.marking > 3 or out.priority > 2:
+    if out.transport > TRANSPORT_DATAGRAM or out.marking < 1 or out.marking > 3 or out.priority > 2:
         return RESULT_BAD_RECORD
     return RESULT_OK
 
@@ -84,12 +85,12 @@ cdef void record_head(uint8_t* p, uint32_t stream, uint32_t kind, uint32_t lengt
 
 
 cdef uint32_t record_open(uint8_t* p, uint32_t stream, uint64_t limit, uint32_t marking, uint32_t priority,
-                          const uint8_t* service, uint32_t service_length) noexcept nogil:
+                          uint32_t transport, const uint8_t* service, uint32_t service_length) noexcept nogil:
     record_head(p, stream, RECORD_OPEN, 12 + service_length)
     wire_put64(p + 8, limit)
     p[16] = <uint8_t>marking
     p[17] = <uint8_t>priority
-    p[18] = 0
+    p[18] = <uint8_t>transport
     p[19] = <uint8_t>service_length
     memcpy(p + 20, service, service_length)
     return 20 + service_length
@@ -106,3 +107,9 @@ cdef uint32_t record_reset(uint8_t* p, uint32_t stream, uint32_t code, uint32_t 
     wire_put16(p + 8, code)
     wire_put16(p + 10, rule)
     return 12
+
+
+cdef uint32_t record_datagram(uint8_t* p, uint32_t stream, uint64_t number, uint32_t length) noexcept nogil:
+    record_head(p, stream, RECORD_DATAGRAM, 8 + length)
+    wire_put64(p + 8, number)
+    return 16

@@ -11,7 +11,8 @@ from pcgrelay._core.stream.flow cimport (
 )
 from pcgrelay._core.frame.frame cimport frame_is_numbered
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
-from pcgrelay._core.handover.lanes cimport bucket_fields, epoch_read, epoch_write, owed_fields, renewals_fields
+from pcgrelay._core.handover.keys cimport epoch_read, epoch_write, owed_fields, renewals_fields
+from pcgrelay._core.handover.lanes cimport bucket_fields
 from pcgrelay._core.handover.streams cimport stream_goes_on, stream_read, stream_write
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Link, Shard
@@ -84,6 +85,10 @@ cdef enum:
     FLOW_RX_MIX = 39
     FLOW_RX_OWED = 40
     FLOW_RX_PLAIN = 41
+    FLOW_TX_DATAGRAMS = 42
+    FLOW_REPLAY_NEXT = 43
+    FLOW_REPLAY_BITS = 44
+    FLOW_RX_STEPPED = 45
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -106,6 +111,10 @@ cdef void flow_fields(Tlv* self, Flow* flow) noexcept nogil:
     tlv_number(self, FLOW_TX_CONTROL, &flow.tx_control, 8)
     tlv_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
     tlv_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
+    tlv_number(self, FLOW_TX_DATAGRAMS, &flow.tx_datagrams, 8)
+    tlv_number(self, FLOW_REPLAY_NEXT, &flow.rx_datagrams.next, 8)
+    tlv_bytes(self, FLOW_REPLAY_BITS, flow.rx_datagrams.bits, sizeof(flow.rx_datagrams.bits))
+    tlv_number(self, FLOW_RX_STEPPED, &flow.rx_stepped_us, 8)
     tlv_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
     owed_fields(self, FLOW_RX_MIX, &flow.owed)
     tlv_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)

@@ -6,10 +6,10 @@ from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
-from pcgrelay._core.crypto.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame.frame cimport Frame, frame_pack, frame_unpack
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, LINK_GAUGE_STEPPED, gauge_at, gauge_drop, gauge_hold
 from pcgrelay._core.base.handle cimport HANDLE_LANE
+from pcgrelay._core.handover.keys cimport epoch_read, epoch_write, owed_fields, renewals_fields
 from pcgrelay._core.link.link cimport link_add, link_find
 from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_LOSTS, LANE_LOST_US, LANE_PINGS, LANE_PING_US, LANE_WIRE,
@@ -17,10 +17,9 @@ from pcgrelay._core.link.shard cimport (
 )
 from pcgrelay._core.base.map cimport Map, map_find
 from pcgrelay._core.base.queue cimport Account, Queue, Span, queue_at, queue_push_must
-from pcgrelay._core.link.relay cimport Path, PathEnd, path_find, path_next, relay_path_add
-from pcgrelay._core.crypto.renewal cimport Owed, Renewals
-from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, Result
-from pcgrelay._core.base.wire cimport PURPOSE_HOP_HEADER, WIRE_HEADER, WIRE_LANES_MAX, WIRE_PREFIX
+from pcgrelay._core.link.relay cimport Path, PathEnd, end_account, path_find, path_next, relay_path_add
+from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
+from pcgrelay._core.base.wire cimport FRAME_DATAGRAMS, PURPOSE_HOP_HEADER, WIRE_HEADER, WIRE_LANES_MAX, WIRE_PREFIX
 
 
 cdef enum:
@@ -96,23 +95,7 @@ cdef enum:
     PENDING_END = 3
     PENDING_FRAME = 4
 
-cdef enum:
-    EPOCH_SECRET = 1
-    EPOCH_KEPT_KEY = 2
-    EPOCH_KEPT_IV = 3
-    EPOCH_KEEPS = 4
-    EPOCH_FRAMES = 5
-    EPOCH_BYTES = 6
-    EPOCH_SINCE = 7
-    EPOCH_NUMBER = 8
-    EPOCH_SIDE_NUMBER = 9
-    EPOCH_SUITE = 10
-    EPOCH_PURPOSE = 11
-    EPOCH_DIRECTION = 12
-    EPOCH_SEALING = 13
-
-
-# -- bytes and keys ---------------------------------------------------------------------------------------------------
+# -- bytes ------------------------------------------------------------------------------------------------------------
 
 cdef void queue_write(Tlv* self, uint16_t tag, Queue* queue) noexcept nogil:
     cdef uint64_t mark
@@ -153,58 +136,7 @@ cdef void queue_read(Tlv* self, uint16_t tag, Shard* shard, Queue* queue) noexce
         queue_take(self, shard, queue, p, n, NULL)
 
 
-cdef void epoch_fields(Tlv* self, Epoch* epoch) noexcept nogil:
-    tlv_bytes(self, EPOCH_SECRET, epoch.secret, 32)
-    tlv_bytes(self, EPOCH_KEPT_KEY, epoch.previous_key, 32)
-    tlv_bytes(self, EPOCH_KEPT_IV, epoch.previous_iv, 12)
-    tlv_number(self, EPOCH_KEEPS, &epoch.has_previous, sizeof(epoch.has_previous))
-    tlv_number(self, EPOCH_FRAMES, &epoch.frames, 8)
-    tlv_number(self, EPOCH_BYTES, &epoch.bytes, 8)
-    tlv_number(self, EPOCH_SINCE, &epoch.since_us, 8)
-    tlv_number(self, EPOCH_NUMBER, &epoch.number, 4)
-    tlv_number(self, EPOCH_SIDE_NUMBER, &epoch.control_number, 4)
-    tlv_number(self, EPOCH_SUITE, &epoch.suite, 4)
-    tlv_number(self, EPOCH_PURPOSE, &epoch.purpose, 4)
-    tlv_number(self, EPOCH_DIRECTION, &epoch.direction, 1)
-    tlv_number(self, EPOCH_SEALING, &epoch.sealing, sizeof(epoch.sealing))
-
-
-cdef void epoch_write(Tlv* self, uint16_t tag, Epoch* epoch) noexcept nogil:
-    cdef uint64_t mark = tlv_open(self, tag)
-    epoch_fields(self, epoch)
-    tlv_shut(self, mark)
-
-
-cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
-                     uint64_t floor, uint64_t control_floor) noexcept nogil:
-    cdef Tlv inner
-    cdef uint64_t at = 0
-    cdef Result answer
-    if not tlv_enter(self, tag, &at, &inner):
-        tlv_fail(self, RESULT_BAD_FIELD)
-        return
-    epoch_fields(&inner, epoch)
-    if inner.result != RESULT_OK or epoch.purpose != purpose or epoch.sealing != sealing:
-        tlv_fail(self, RESULT_BAD_FIELD)
-        return
-    answer = epoch_restore(epoch, floor, control_floor)
-    if answer != RESULT_OK:
-        tlv_fail(self, answer)
-    # As if the soft limit had been reached: a step comes first, where it need not wait (docs/protocol.md, 12.2).
-    if sealing and epoch.frames < shard.limits.frames:
-        epoch.frames = shard.limits.frames
-
-
 # -- links ------------------------------------------------------------------------------------------------------------
-
-cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcept nogil:
-    tlv_bytes(self, first, renewals.newest, 32)
-    tlv_bytes(self, first + 1, renewals.before, 32)
-    tlv_number(self, first + 2, &renewals.newest_id, 8)
-    tlv_number(self, first + 3, &renewals.before_id, 8)
-    tlv_number(self, first + 4, &renewals.agreed_id, 8)
-    tlv_number(self, first + 5, &renewals.waits_until_us, 8)
-
 
 cdef void bucket_fields(Tlv* self, uint16_t time_tag, uint16_t tokens_tag, Bucket* bucket, uint32_t at_once,
                         uint64_t each_us) noexcept nogil:
@@ -213,12 +145,6 @@ cdef void bucket_fields(Tlv* self, uint16_t time_tag, uint16_t tokens_tag, Bucke
     tlv_number(self, tokens_tag, &tokens, 4)
     if self.reading and tokens < at_once:
         bucket[0] += (at_once - tokens) * each_us
-
-
-cdef void owed_fields(Tlv* self, uint16_t first, Owed* owed) noexcept nogil:
-    tlv_number(self, first, &owed.mix, 8)
-    tlv_number(self, first + 1, &owed.since_us, 8)
-    tlv_number(self, first + 2, &owed.plain, sizeof(owed.plain))
 
 
 cdef void link_fields(Tlv* self, Link* link) noexcept nogil:
@@ -424,7 +350,7 @@ cdef void pending_read(Tlv* self, Shard* shard, Lane* lane, Tlv* inner) noexcept
         return
     path = NULL if number == 0 else path_find(shard, number)
     if path != NULL and slot < path.ends[which].slots:
-        account = &path.ends[which].accounts[slot]
+        account = end_account(&path.ends[which], slot, frame.type == FRAME_DATAGRAMS)
     queue_take(self, shard, &lane.pending[waits_in], p, n, account)
 
 

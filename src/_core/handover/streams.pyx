@@ -74,6 +74,7 @@ cdef enum:
     TAG_RING = 44
     TAG_PORT = 45
     TAG_YOUNG = 46              # when keep-alive is to be set; 0: it is
+    TAG_DATAGRAM = 47
 
 cdef enum:
     TAG_STARTED = 1
@@ -180,6 +181,7 @@ cdef void stream_fields(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_IDLE_BYTES, &stream.still_bytes, 8)
     tlv_number(self, TAG_IDLE_SINCE, &stream.still_us, 8)
     tlv_number(self, TAG_FIRST, &stream.first_us, sizeof(stream.first_us))
+    tlv_number(self, TAG_DATAGRAM, &stream.datagram, sizeof(stream.datagram))
 
 
 cdef void setup_fields(Tlv* self, Setup* setup) noexcept nogil:

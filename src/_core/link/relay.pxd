@@ -14,7 +14,7 @@ from pcgrelay._core.base.map cimport map_find, map_next
 cdef struct PathEnd:
     Path* path
     PathEnd* next_out           # with the same hash in Shard.outs
-    Account* accounts           # owned: one for each lane index of this worker
+    Account* accounts           # owned: one for each lane index of this worker, then one more for its datagrams
     uint8_t* lost               # owned: LOST was sent, or is owed, until a RESUME passes
     uint32_t slots
     uint32_t in_link
@@ -36,6 +36,10 @@ cdef inline Path* path_next(const Shard* shard, uint32_t* at) noexcept nogil:
 cdef inline Path* path_find(const Shard* shard, uint32_t number) noexcept nogil:
     return <Path*>map_find(&shard.paths, number)
 
+# The account of a slot's frames. Datagrams have their own: a burst of them takes no room of what is never sent again.
+cdef inline Account* end_account(PathEnd* self, uint32_t slot, bint datagrams) noexcept nogil:
+    return &self.accounts[slot + self.slots if datagrams else slot]
+
 # Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY:
 # nothing was added.
 cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint32_t a_in, uint32_t a_out,
@@ -43,7 +47,8 @@ cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint3
                            uint32_t lanes) noexcept nogil
 cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
 
-# Forward a whole frame of a flow, its header in clear. owner: the buffer it lies in; NULL: the receive space.
+# Forward a whole frame of a flow, its header in clear. owner: the buffer it lies in; NULL: the receive space. Datagrams
+# that cannot be forwarded are dropped and counted, and nothing is lost with them: no LOST is sent.
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
 
 # Handle a LOST of the neighbour: a path is lost behind it.

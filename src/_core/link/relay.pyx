@@ -10,10 +10,11 @@ from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own_c
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.link.lane_send cimport lane_push, lane_tx_lost, lane_tx_unknown
 from pcgrelay._core.base.stats cimport (
-    COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_SETTLED_BYTES, COUNT_UNKNOWN_FLOWS,
+    COUNT_DATAGRAM_FRAMES_NO_LANE, COUNT_DATAGRAM_FRAMES_NO_ROOM, COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED,
+    COUNT_SETTLED_BYTES, COUNT_UNKNOWN_FLOWS,
 )
 from pcgrelay._core.base.wire cimport (
-    CODE_BUSY, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
+    CODE_BUSY, CODE_UNREACHABLE, FRAME_DATAGRAMS, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
 )
 
 
@@ -21,6 +22,7 @@ cdef enum:
     LOST_SAID = 1
     LOST_OWED = 2
     LOSTS_AT_ONCE = 512         # half of LANE_OWN, the frames of the lane itself that may wait
+    DATAGRAMS_MOST = 131072     # bytes of a flow's datagrams that may wait: the least cap of a path
 
 
 cdef inline uint32_t out_hash(uint32_t link, uint32_t label) noexcept nogil:
@@ -36,13 +38,13 @@ cdef bint end_start(Shard* shard, PathEnd* end, Path* path, uint32_t in_link, ui
     end.in_label = in_label
     end.out_link = out_link
     end.out_label = out_label
-    end.accounts = <Account*>pool_alloc(&shard.pool, slots * sizeof(Account))
+    end.accounts = <Account*>pool_alloc(&shard.pool, 2 * slots * sizeof(Account))
     end.lost = <uint8_t*>pool_alloc(&shard.pool, slots)
     if end.accounts == NULL or end.lost == NULL:
         return False
-    for i in range(slots):
+    for i in range(2 * slots):
         end.accounts[i].owner = end
-        end.accounts[i].cap = cap
+        end.accounts[i].cap = cap if i < slots else DATAGRAMS_MOST
     end.next_out = <PathEnd*>map_find(&shard.outs, out_hash(out_link, out_label))
     if not map_put(&shard.labels, in_label, end):
         return False
@@ -69,7 +71,7 @@ cdef void path_free(Shard* shard, Path* path) noexcept nogil:
     cdef uint32_t i
     for i in range(2):
         if path.ends[i].accounts != NULL:
-            pool_free(&shard.pool, path.ends[i].accounts, path.ends[i].slots * sizeof(Account))
+            pool_free(&shard.pool, path.ends[i].accounts, 2 * path.ends[i].slots * sizeof(Account))
         if path.ends[i].lost != NULL:
             pool_free(&shard.pool, path.ends[i].lost, path.ends[i].slots)
     pool_free(&shard.pool, path, sizeof(Path))
@@ -108,7 +110,7 @@ cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil:
 cdef bint path_waits(const Path* path) noexcept nogil:
     cdef uint32_t i, j
     for i in range(2):
-        for j in range(path.ends[i].slots):
+        for j in range(2 * path.ends[i].slots):
             if path.ends[i].accounts[j].items != 0:
                 return True
     return False
@@ -192,14 +194,16 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
         # Not a fault of the peer: the path may just have been removed. LOST is sent, at a limited rate.
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        return lane_tx_unknown(shard, lane, frame.flow)
+        return RESULT_OK if frame.type == FRAME_DATAGRAMS else lane_tx_unknown(shard, lane, frame.flow)
+    link = link_find(shard, end.out_link)
+    out = NULL if link == NULL else link.lanes[lane.index]
+    if frame.type == FRAME_DATAGRAMS:
+        return relay_datagrams(shard, out, end, slot, frame, wire, owner)
     if frame.type == FRAME_RESUME:
         end.lost[slot] = 0
     elif end.lost[slot]:
         counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
         return RESULT_OK
-    link = link_find(shard, end.out_link)
-    out = NULL if link == NULL else link.lanes[lane.index]
     if out == NULL or not lane_is_up(out):
         return end_lose(shard, end, lane.index, CODE_UNREACHABLE)
     account = &end.accounts[slot]
@@ -219,6 +223,32 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
         return end_lose(shard, end, lane.index, CODE_BUSY)
     counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
     return RESULT_OK
+
+
+cdef Result relay_datagrams(Shard* shard, Lane* out, PathEnd* end, uint32_t slot, const Frame* frame, uint8_t* wire,
+                            Buf* owner) noexcept nogil:
+    cdef Account* account = end_account(end, slot, True)
+    if end.lost[slot] or out == NULL or not lane_is_up(out):
+        drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_LANE)
+        return RESULT_OK
+    wire_put32(wire + 4, end.out_label)
+    if owner != NULL:
+        owner.refs += 1
+    # Nothing that others have queued makes room for them.
+    if account.queued >= account.cap or lane_push(shard, out, wire, WIRE_PREFIX + frame.length, owner, account,
+                                                  end.path.priority) != RESULT_OK:
+        if owner != NULL:
+            owner.refs -= 1
+        drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_ROOM)
+        return RESULT_OK
+    counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
+    return RESULT_OK
+
+
+# Count a frame of datagrams that is dropped: nobody is told.
+cdef inline void drop_datagrams(Shard* shard, uint32_t why) noexcept nogil:
+    counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+    counter_add(&shard.stats.count[why], 1)
 
 
 cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
@@ -302,7 +332,9 @@ cdef void cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexc
     counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
-        if account != NULL:
+        if queue_at(&lane.pending[waits_in], i).p[3] == FRAME_DATAGRAMS:
+            drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_ROOM)
+        elif account != NULL:
             # An edge that no LOST reaches notices by silence.
             end_lose(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
     queue_cut(&lane.pending[waits_in], &shard.pool, first)

@@ -15,7 +15,7 @@ from pcgrelay._core.session.session cimport (
     SESSION_CANDIDATES, SESSION_GAUGE_RECEIVED_BYTES, Candidate, Session, session_owe_ack, session_path, session_rx,
 )
 from pcgrelay._core.base.stats cimport COUNT_DUPLICATES, COUNT_UNKNOWN_FLOWS
-from pcgrelay._core.base.wire cimport FRAME_FLOW_CONFIRM, FRAME_RESUME, WIRE_PREFIX, wire_get32
+from pcgrelay._core.base.wire cimport FRAME_DATAGRAMS, FRAME_FLOW_CONFIRM, FRAME_RESUME, WIRE_PREFIX, wire_get32
 
 
 cdef Candidate* find(Session* session, uint32_t in_label) noexcept nogil:
@@ -70,8 +70,9 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
     if mine == NULL:
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        # Without room for LOST, the next such frame is answered.
-        lane_tx_unknown(shard, lane, frame.flow)
+        if frame.type != FRAME_DATAGRAMS:
+            # Without room for LOST, the next such frame is answered.
+            lane_tx_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     if frame.type != FRAME_RESUME and (frame.type != FRAME_FLOW_CONFIRM or mine.rx_next != 0):
         # Nothing has proved yet that the far edge is at the other end.

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.organisation cimport organisation_count
 from pcgrelay._core.base.atomics cimport counter_add
-from pcgrelay._core.base.buf cimport Buf
+from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.stream.flow cimport Flow, flow_stepped
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge
@@ -18,7 +18,6 @@ from pcgrelay._core.crypto.renewal cimport Renewals
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.base.map cimport map_next
-from pcgrelay._core.stream.stream cimport Stream
 
 
 cdef enum:
@@ -74,19 +73,6 @@ cdef inline void session_count_export(const Session* session, int export, int n)
 cdef inline Session* session_next(const Shard* shard, uint32_t* at) noexcept nogil:
     return <Session*>map_next(&shard.sessions, at)
 
-# A walk over all streams of all flows; zeroed at first. Removing a stream from its table may move others to places that
-# the walk has passed: stream_walk_again visits all streams of its flow once more.
-cdef struct StreamWalk:
-    Session* session
-    uint32_t session_at
-    uint32_t flow
-    uint32_t stream_at
-
-cdef Stream* stream_walk_next(Shard* shard, StreamWalk* walk) noexcept nogil
-
-cdef inline void stream_walk_again(StreamWalk* walk) noexcept nogil:
-    walk.stream_at = 0
-
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
 
 # Whether another organisation than this session's has a session on this worker. The search ends with the first.
@@ -120,6 +106,9 @@ cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type
 
 # Seal a bundle of length bytes in buf and send it. The reference passes.
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil
+
+# The same content in a small buffer, if it is small: so it occupies little while it waits. The reference passes.
+cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil
 
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil

@@ -7,8 +7,9 @@ from pcgrelay._core.crypto.epoch cimport key_expand_number
 from pcgrelay._core.stream.flow cimport (
     FLOW_RESUMING, FLOW_UP, Flow, flow_agree, flow_break, flow_confirm, flow_header, flow_loss_is_news,
     flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_rx_ack, flow_rx_confirm, flow_rx_rekey,
-    flow_rx_resume, flow_seal, flow_start, flow_stop, flow_stream_next, flow_volatile,
+    flow_rx_resume, flow_seal, flow_start, flow_stop, flow_volatile,
 )
+from pcgrelay._core.stream.flow_datagrams cimport flow_open_datagrams
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
 from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
@@ -19,17 +20,17 @@ from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.crypto.renewal cimport renewals_agree, renewals_wipe
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
-    RESULT_UNKNOWN_FLOW, Result,
+    RESULT_REPLAYED, RESULT_STALE, RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.link.lane_send cimport lane_backlog, lane_push
 from pcgrelay._core.base.stats cimport (
-    COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
+    COUNT_DATAGRAM_FRAMES_LATE, COUNT_DATAGRAM_FRAMES_REPLAYED, COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS,
+    COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )
 from pcgrelay._core.base.wire cimport (
-    FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    FRAME_ACK, FRAME_BUNDLE, FRAME_DATAGRAMS, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
-from pcgrelay._core.stream.stream cimport Stream
 
 crypto_bind()
 
@@ -74,23 +75,6 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
         return NULL
     session.gauge = gauge
     return session
-
-
-cdef Stream* stream_walk_next(Shard* shard, StreamWalk* walk) noexcept nogil:
-    cdef Stream* stream
-    if walk.session == NULL:
-        walk.session = session_next(shard, &walk.session_at)
-    while walk.session != NULL:
-        while walk.flow < walk.session.flow_count:
-            if walk.session.flows[walk.flow] != NULL:
-                stream = flow_stream_next(walk.session.flows[walk.flow], &walk.stream_at)
-                if stream != NULL:
-                    return stream
-            walk.flow += 1
-            walk.stream_at = 0
-        walk.flow = 0
-        walk.session = session_next(shard, &walk.session_at)
-    return NULL
 
 
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
@@ -149,7 +133,6 @@ cdef void unlist(Shard* shard, Flow* flow) noexcept nogil:
 
 # -- sending ----------------------------------------------------------------------------------------------------------
 
-# Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
     cdef Session* session = flow_session(flow)
     cdef Lane* lane = flow_lane(flow)
@@ -172,8 +155,7 @@ cdef inline Result emit_retained(Shard* shard, Flow* flow, Buf* buf) noexcept no
     return session_emit(shard, flow, buf)
 
 
-# A small frame waits for its acknowledgement in a small buffer.
-cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
+cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     cdef Buf* small
     if length + WIRE_PREFIX > buf.capacity / 4:
         return buf
@@ -185,7 +167,6 @@ cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     return small
 
 
-# Step, if a step is due.
 cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil:
     cdef uint64_t mix = flow.tx_mix
     cdef Buf* buf = NULL
@@ -205,7 +186,7 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
         return answer
-    buf = fit(&shard.pool, buf, length)
+    buf = session_fit(&shard.pool, buf, length)
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
     if answer != RESULT_OK or flow.state != FLOW_UP:
         # A flow that resumes sends it again with all other retained frames.
@@ -368,6 +349,8 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if mine == NULL:
         return RESULT_UNKNOWN_FLOW
     flow[0] = mine
+    if frame.type == FRAME_DATAGRAMS:
+        return rx_datagrams(shard, session, mine, frame, wire)
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
         counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
@@ -387,6 +370,18 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         # The frame is authentic: the far edge uses this lane, so it is the path.
         mine.lane = lane
     return session_rx(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
+
+
+cdef Result rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame, uint8_t* wire) noexcept nogil:
+    cdef Result answer = flow_open_datagrams(flow, frame, wire, shard.now_us)
+    if answer == RESULT_OK:
+        counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
+    elif answer == RESULT_STALE or answer == RESULT_REPLAYED:
+        # Neither a fault of the far edge nor a sign of a lost frame.
+        counter_add(&shard.stats.count[<int>COUNT_DATAGRAM_FRAMES_LATE if answer == RESULT_STALE
+                                       else <int>COUNT_DATAGRAM_FRAMES_REPLAYED], 1)
+        return RESULT_DUPLICATE
+    return answer
 
 
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:

@@ -33,8 +33,9 @@
 #      number is never used for two bodies with one key.
 #   3. Of numbered frames only rx_next is opened: a lower number is a duplicate, a greater one a gap. Bundles are
 #      delivered once and in order. A failed tag is never due to the order: it ends the session.
-#   4. Volatile frames (ACK, RESUME, FLOW_CLOSE, DATAGRAMS) have numbers and a key of their own. They are not retained,
-#      and one may be missing: any number not below rx_control is accepted.
+#   4. Volatile frames (ACK, RESUME, FLOW_CLOSE) have numbers and a key of their own. They are not retained, and one may
+#      be missing: any number not below rx_control is accepted. DATAGRAMS have another such key and numbers, and come in
+#      any order: flow_datagrams takes each number once, within a window.
 #   5. At most one FLOW_REKEY of a direction is not acknowledged (rekey_waits; rx_step at the receiver). Until it is,
 #      the sender seals volatile frames with the previous key, which the receiver keeps: the RESUME after a loss must
 #      open at an edge that has not received the step.
@@ -63,6 +64,7 @@ from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.base.organisation cimport Holding
 from pcgrelay._core.frame.pace cimport Pace
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
+from pcgrelay._core.crypto.replay cimport Replay
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.stream.stream_list cimport StreamList
@@ -87,6 +89,12 @@ cdef enum:
     FLOW_RESUME_DOUBLINGS = 3       # at most so often
     FLOW_LATE_BURST = 100000
     FLOW_LATE_US = 100          # one more each so long: 10,000 a second
+
+cdef extern from *:
+    """
+    #define FLOW_NUMBER_MAX ((1ull << 48) - 1)
+    """
+    const uint64_t FLOW_NUMBER_MAX
 
 cdef struct Flow:
     Epoch tx
@@ -115,7 +123,10 @@ cdef struct Flow:
     uint64_t tx_control
     uint64_t rx_next
     uint64_t rx_control         # the least volatile number that is accepted
+    uint64_t tx_datagrams       # number of the next DATAGRAMS
+    Replay rx_datagrams         # and those that were taken
     uint64_t rx_told            # the greatest number that our ACKs and RESUMEs have sent as expected next
+    uint64_t rx_stepped_us      # when the peer's last step came
     uint64_t rx_step            # rx_told must reach this before the next FLOW_REKEY is accepted; 0: no condition
     uint64_t tx_mix             # the renewal with which tx has stepped last; 0: none
     uint64_t tx_mix_acked       # the same, of the last step that the far edge has acknowledged
@@ -159,6 +170,9 @@ cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
 # Note that the session has agreed on a renewal: the far edge owes a step with it.
 cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil
+
+# Whether the time for that step is over. Only time in which the flow is up counts.
+cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil
 
 # The newest renewal with which both directions have stepped, and of which no step is under way: ours is acknowledged,
 # the far edge's has arrived.
@@ -208,7 +222,7 @@ cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexc
 # Whether a step is due and may be made.
 cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_us) noexcept nogil
 
-# Make a volatile frame; *out carries one reference for the caller.
+# Make a volatile frame, other than DATAGRAMS; *out carries one reference for the caller.
 cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* body, uint32_t length,
                           Buf** out) noexcept nogil
 cdef Result flow_ack(Flow* self, Pool* pool, Buf** out) noexcept nogil
@@ -217,9 +231,9 @@ cdef Result flow_resume(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noex
 # Encode at p the header in clear, with this label, of a frame that flow_seal or the functions above made.
 cdef void flow_header(const Buf* buf, uint32_t label, uint8_t* p) noexcept nogil
 
-# Check order, epoch and tag of a frame of this flow and open it in place. RESULT_OK: its body may be read.
-# RESULT_DUPLICATE: ignore it. RESULT_GAP: ignore it, and resume. RESULT_MIX_OVERDUE: it opens, but too late for an
-# epoch without the newest mix; this and anything else ends the session.
+# Check order, epoch and tag of a frame of this flow, other than DATAGRAMS, and open it in place. RESULT_OK: its body
+# may be read. RESULT_DUPLICATE: ignore it. RESULT_GAP: ignore it, and resume. RESULT_MIX_OVERDUE: it opens, but too
+# late for an epoch without the newest mix; this and anything else ends the session.
 cdef Result flow_open(Flow* self, const Frame* frame, uint8_t* wire, uint64_t now_us) noexcept nogil
 
 # Handle the body of an opened frame of the flow itself. RESULT_OK or a refusal.

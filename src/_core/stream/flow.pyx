@@ -21,7 +21,7 @@ from pcgrelay._core.base.result cimport (
     RESULT_TOO_MANY_RESUMES, RESULT_UNKNOWN_MIX, Result,
 )
 from pcgrelay._core.base.wire cimport (
-    FRAME_ACK, FRAME_DATAGRAMS, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    FRAME_ACK, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     PURPOSE_FLOW_DATA, WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32,
     wire_put64,
 )
@@ -33,12 +33,6 @@ cdef enum:
     REKEY_LENGTH = 12
     FLOW_CAPS = 4               # caps that an organisation may always hold, whatever others hold
     REKEY_HELD = BUF_HEAD + 256     # memory of a buffer for it
-
-cdef extern from *:
-    """
-    #define FLOW_NUMBER_MAX ((1ull << 48) - 1)
-    """
-    const uint64_t FLOW_NUMBER_MAX
 
 
 cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32_t suite, bint initiator,
@@ -306,7 +300,6 @@ cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil:
     owed_begin(&self.owed, self.renewals.agreed_id, False, now_us)
 
 
-# Only time in which the flow is up counts.
 cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil:
     if self.state == FLOW_STARTING:
         return False
@@ -328,8 +321,6 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
     # Replays come from a node on the path and are not the far edge's fault.
     if frame.number < self.rx_control:
         return RESULT_DUPLICATE
-    if frame.type == FRAME_DATAGRAMS and self.rx_next == 0:
-        return RESULT_NOT_CONFIRMED
     scope.direction = self.rx.direction
     scope.index = self.index
     scope.epoch = self.rx.number
@@ -362,6 +353,7 @@ cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noex
     if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
     self.rx_step = self.rx_next
+    self.rx_stepped_us = now_us
     answer = owed_step(&self.owed, agreed_id, id, flow_mix_is_overdue(self, now_us), now_us)
     return answer if answer != RESULT_OK else flow_step(self, &self.rx, id)
 

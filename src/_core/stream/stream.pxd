@@ -196,6 +196,7 @@ cdef struct Stream:
     uint8_t life                # StreamLife
     uint16_t listener           # in whose counts it is; 0: in none
     bint opener                 # we opened it
+    bint datagram               # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
     bint direct                 # it is half of a direct stream
     bint unanswered             # the first byte of the far side is awaited, to be timed
     bint bulk                   # its last read filled the room it had

@@ -169,7 +169,7 @@ cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf*
         if frame.type == FRAME_BUNDLE:
             answer = records_rx(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
         elif frame.type == FRAME_DATAGRAMS:
-            answer = records_rx_datagrams(&self.shard, wire + WIRE_PREFIX, frame.length)
+            answer = records_rx_datagrams(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
         elif flow.small.head != NULL or flow.bulk.head != NULL:
             # An ACK or RESUME may have made room.
             edge_activate(&self.shard, flow)

@@ -25,7 +25,7 @@ CORE_HELP = {
     "unknown_flow_frames_total": "Frames whose label names no flow or path of this node.",
     "unknown_pongs_total": "Answers to probes that were not sent, or were given up.",
     "accept_failed_total": "Connections that could not be accepted, as a rule for want of descriptors.",
-    "datagrams_ignored_total": "Datagrams of a kind that this version does not know.",
+    "datagrams_ignored_total": "Datagrams of no open association.",
     "system_calls_total": "System calls of the workers that move data.",
     "turns_total": "Turns of the workers' event loops.",
     "settled_bytes": "Bytes copied out of the receive space because their reader was slow.",
@@ -33,6 +33,10 @@ CORE_HELP = {
     "streams_judged_total": "Open streams that were judged again by new tables.",
     "streams_moved_total": "Set-ups that were led on to another outlet.",
     "streams_nudged_total": "Streams closed by order, because their service moves.",
+    "datagram_frames_late_total": "Frames of datagrams that came too late, after more than a thousand newer ones.",
+    "datagram_frames_replayed_total": "Frames of datagrams that came a second time.",
+    "datagram_frames_no_lane_total": "Frames of datagrams that a relay dropped because the next lane was gone.",
+    "datagram_frames_no_room_total": "Frames of datagrams that a relay dropped because too much waited there.",
     "streams": "Streams that are open.",
     "stream_end_done_total": "Streams that both sides ended.",
     "stream_end_application_reset_total": "Streams that the application here reset.",
@@ -60,6 +64,7 @@ CORE_HELP = {
     "stream_end_idle_total": "Streams on which nothing moved for as long as their service allows.",
     "stream_end_max_duration_total": "Streams that were open as long as their service allows.",
     "stream_end_no_source_address_total": "Streams whose source address this machine does not have.",
+    "stream_end_transport_total": "Streams to a service of datagrams, or datagrams to a service of streams.",
     "stream_end_nudged_total": "Idle streams closed because their service moves.",
 }
 # For a counter of a core that is newer than this table.

@@ -33,6 +33,8 @@ SHOWN void *real_flow_open, *real_records_rx, *real_buf_drop, *real_relay_frame,
 SHOWN int faulty_relay_frame(void *shard, void *lane, const void *frame, uint8_t *wire, void *buf) {
     int (*real)(void *, void *, const void *, uint8_t *, void *) = real_relay_frame;
     uint8_t *copy = NULL;
+    if (datagrams_are_wanted())
+        real = datagrams_relayed;
     if (fault_strikes(TRICK_REPEATING_RELAY)) {
         uint32_t n = FRAME_PREFIX + ((uint32_t)wire[0] << 16 | (uint32_t)wire[1] << 8 | wire[2]);
         copy = ((void *(*)(void *, size_t, int))own_buf_alloc)(shard, n, 0);

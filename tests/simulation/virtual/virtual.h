@@ -120,6 +120,12 @@ void application_wake(int index);
 void application_phantom(int index, const struct iovec *vectors, size_t n);
 void application_free_all(void);
 
+/* -- datagrams (datagrams.c) -- */
+
+void datagrams_forget(void);
+bool datagrams_are_wanted(void);
+int datagrams_relayed(void *shard, void *lane, const void *frame, uint8_t *wire, void *buf);
+
 /* -- nonces (nonces.c) -- */
 
 void nonces_forget(void);
@@ -131,7 +137,7 @@ enum {
     FAULT_DOUBLED_WRITE, FAULT_LOST_WAKE, FAULT_EARLY_END, FAULT_STRAY_RESET, FAULT_PHANTOM, FAULT_WRONG_TARGET,
     FAULT_FORGOTTEN_CLOSE, FAULT_STUCK_WAKE, FAULT_SILENT_RELAY, FAULT_TWO_PLACES, FAULT_BLANKED_RECORD,
     FAULT_KEPT_DESCRIPTOR, FAULT_EARLY_MIX, FAULT_OTHER_SECRET,
-    FAULT_UNHEARD_END, FAULT_MISCOUNTED, FAULT_FAILED_DIRECT, FAULT_NOT_LED_ON, FAULT_UNBOUNDED,
+    FAULT_UNHEARD_END, FAULT_MISCOUNTED, FAULT_FAILED_DIRECT, FAULT_NOT_LED_ON, FAULT_UNBOUNDED, FAULT_DOUBLED_DATAGRAMS,
     TRICK_REPEATING_RELAY,      /* no fault of ours: what a relay that lies may do */
     FAULTS,
 };

@@ -204,6 +204,7 @@ SHOWN void virtual_begin(uint64_t seed, void *turn) {
     told = false;
     nonces_forget();
     faults_forget();
+    datagrams_forget();
     world_on = true;
 }
 
