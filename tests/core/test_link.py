@@ -75,6 +75,23 @@ def test_a_newer_lane_takes_the_place_of_the_one_before() -> None:
     assert other.ends[0].state == "UP"
 
 
+def test_a_lane_that_is_confirmed_late_does_not_end_a_newer_one() -> None:
+    """The dialler gave it up; what it had sent by then comes all the same."""
+    world, link, given_up = bare()
+    given_up.collect()
+    other = link.open()
+    other.collect()
+    for way in (0, 1):
+        other.deliver(way)
+    assert other.is_up
+    given_up.deliver(0)
+    assert given_up.ends[1].reason == "REPLACED"
+    world.settle()
+    assert other.is_up
+    events = link.nodes[1].events()
+    assert [event[:4] for event in events if event[0] == EVENT_LANE_UP] == [(EVENT_LANE_UP, 1, 0, 1)]
+
+
 def test_events_tell_that_a_lane_is_up() -> None:
     _world, link, _wire = up()
     for node in link.nodes:

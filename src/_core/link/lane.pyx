@@ -24,7 +24,7 @@ from pcgrelay._core.crypto.renewal cimport owed_begin, owed_forgive, owed_is_ove
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES,
     RESULT_MIX_OVERDUE, RESULT_MORE,
-    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, Result,
+    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, Result,
 )
 from pcgrelay._core.link.lane_send cimport lane_tx
 from pcgrelay._core.base.stats cimport COUNT_FRAMES_RECEIVED, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN
@@ -227,11 +227,15 @@ cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire)
 
 cdef Result lane_rx_confirm(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
     cdef Event* event
+    cdef Lane* current = lane.link.lanes[lane.index]
     if lane.state != LANE_CONFIRMING:
         return RESULT_BAD_CONFIRM
     if wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != lane.index \
             or wire_get32(body + 4) != lane.number or CRYPTO_memcmp(body + 8, lane.link.binding, 32) != 0:
         return RESULT_BAD_CONFIRM
+    if current != NULL and current.number > lane.number:
+        # CONFIRM came late: the dialler had given this lane up before it opened that one.
+        return RESULT_REPLACED
     lane.state = LANE_UP
     lane.ping_due_us = shard.now_us
     counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], 1)

@@ -8,7 +8,7 @@ If it fails for another reason it is tried again, and the link or session goes o
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.identity.tls import HandshakeRefused
@@ -53,7 +53,16 @@ class Schedule:
     def __init__(self, now_ms: int) -> None:
         """now_ms: the time of the first handshake."""
         self.attempts = 0  # failed attempts in a row
+        self._begun = 0  # the greatest generation of an attempt
         self.renewed(now_ms)
+
+    def begun(self, renewal: Renewal) -> Renewal:
+        """Return the renewal with a generation that no attempt before it had.
+
+        The server may hear of an attempt that was given up after it has heard of the next one.
+        """
+        self._begun = max(self._begun + 1, renewal.generation)
+        return replace(renewal, generation=self._begun)
 
     def renewed(self, now_ms: int) -> None:
         """Note a successful renewal."""

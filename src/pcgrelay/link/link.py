@@ -272,6 +272,8 @@ class Link:
         is wiped here. Raises DataPlaneRefused if the core refuses; then nothing was begun.
         """
         if self._change is not None:
+            if established.generation < self._change.generation:
+                raise DataPlaneRefused("the dialler has given up that attempt before it began this one")
             # The dialler begins a new attempt only after it has given up the previous one.
             self._change_failed("superseded")
         self._plane.link_renew(self.number, secret=established.secret, mix=established.generation)

@@ -47,7 +47,7 @@ class LinkRenewer:
                 renewal = link.renewable
                 if renewal is not None and self._plane.link_has_stepped(link.number, link.generation):
                     self._renewing.add(link)
-                    self._registry.spawn(self._renewed(link, renewal), "renewal")
+                    self._registry.spawn(self._renewed(link, link.schedule.begun(renewal)), "renewal")
 
     async def _renewed(self, link: Link, renewal: Renewal) -> None:
         """Make one attempt to renew a link that this node dialled."""
@@ -113,8 +113,9 @@ class LinkRenewer:
             wipe_secret(established.secret)
             connection.abandon()
             self._registry.refuse_count("renewal_unknown_link")
-        else:
-            self.change_over(link, established, connection)
+        elif self.change_over(link, established, connection) is None and link.renewable is not None:
+            # The neighbour has begun another attempt since, or the core refuses it.
+            self._registry.refuse_count("renewal_not_taken")
 
     def change_over(
         self, link: Link, established: HandshakeResult, connection: ControlConnection

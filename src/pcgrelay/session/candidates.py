@@ -58,6 +58,10 @@ class Candidates:
         end = next((end for end in session.candidates if end.in_label == in_label), None)
         if end is None:
             return  # another worker has reported it already, or it ended just now
+        for before in session.candidates[: session.candidates.index(end)]:
+            # The other edge asks for one path after the other, and has left those that came earlier. A worker that has
+            # not heard so may still report that it moved there.
+            self._ended(session, before, Code.DONE)
         session.candidates.remove(end)
         end.is_candidate = False
         with suppress(DataPlaneRefused):  # the core has ended the session; its event follows

@@ -376,6 +376,9 @@ class PathRecovery:
         self._plane.session_path(
             session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label, instead=instead
         )
+        if instead not in (0, end.in_label):
+            # A worker that never came to that path, and is on a later one, keeps a place for it.
+            self._plane.session_candidate_drop(session.number, instead)
 
     def _former_closed(self, session: Session) -> None:
         session.former = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pcgrelay.identity.certificates import Refusal
-from pcgrelay.identity.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Schedule, is_verdict
+from pcgrelay.identity.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Renewal, Schedule, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.ratelimit import TokenBucket
 
 HOUR_MS = 3_600_000
@@ -35,6 +36,16 @@ def test_a_failure_is_tried_again_after_a_while_and_for_ever() -> None:
     schedule.renewed(now)
     assert (schedule.attempts, schedule.age_ms(now)) == (0, 0)
     assert not schedule.is_due(now + RETRY_CAP_MS, 3_600)
+
+
+def test_no_two_attempts_have_one_generation() -> None:
+    schedule = Schedule(0)
+    peer = NodeId.from_uri("spiffe://realm.example/org/kent.example/node/kent-1")
+
+    def begun(generation: int) -> int:
+        return schedule.begun(Renewal(peer, Suite.AES_256_GCM, generation, bytes(16))).generation
+
+    assert [begun(1), begun(1), begun(1), begun(3), begun(9), begun(2)] == [1, 2, 3, 4, 9, 10]
 
 
 def test_its_hard_age() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pcgrelay.identity.credentials import load_credentials
-from pcgrelay.identity.handshake import Handshake
+from pcgrelay.identity.handshake import Handshake, HandshakeResult
+from pcgrelay.identity.renewal import Renewal
 from pcgrelay.identity.tls import HandshakeRefused, make_context
+from pcgrelay.link import renewer as link_renewer
+from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
-from pcgrelay.messages import Beat, Drain, Renewed
+from pcgrelay.messages import Beat, Drain, Message, Renewed
 from pcgrelay.session.session import Session
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
 from tests.support.ports import free_port
@@ -160,6 +163,76 @@ async def test_a_renewal_that_finds_nobody_is_tried_again_until_the_hard_age(nod
     age(link, 86_400)
     await until(lambda: met.lines("link.down"))
     assert met.lines("link.down")[0]["reason"] == "renewal_overdue"
+
+
+async def test_each_attempt_has_a_generation_of_its_own(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, met = await realm(nodes, {"members": ["*"]})
+    link = link_of(met)
+    found: list[int] = []
+
+    async def broken_off(*_: Any, renewal: Renewal, **__: Any) -> Any:
+        found.append(renewal.generation)
+        raise HandshakeRefused("deadline", "The handshake was not finished in time.")
+
+    monkeypatch.setattr(link_renewer, "handshake_over", broken_off)
+    age(link, 4_000)
+    await until(lambda: len(found) >= 2, 15)
+    assert found[:2] == [1, 2]
+
+
+class Quiet(LostConnection):
+    """A new connection on which nothing comes."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def on_unknown(self, heard: Callable[[], None]) -> None: ...
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+    def abandon(self) -> None:
+        self.ended.append("abandoned")
+
+    async def run(self, take: Callable[[Message], None], opened: asyncio.Event | None = None) -> str:
+        await asyncio.Event().wait()
+        return "closed"
+
+
+async def test_an_attempt_that_comes_behind_a_later_one_changes_nothing(nodes: Nodes) -> None:
+    """The dialler gave it up; its last flight was under way for long. docs/proofs/promela/link.pml has the rest."""
+    relay, _, met = await realm(nodes, {"members": ["*"]})
+    (link,) = [each for each in relay.node.link_table.links.values() if each.peer == met.node.config.node.id]
+    later, behind, again = Quiet(), Quiet(), Quiet()
+
+    def arrive(generation: int, connection: Quiet) -> None:
+        established = HandshakeResult(
+            peer=link.peer,
+            peer_role=link.peer_role,
+            suite=link.suite,
+            group=link.group,
+            tls_suite=link.tls_suite,
+            client=False,
+            secret=bytearray(32),
+            binding=bytes(32),
+            lanes=link.lanes,
+            flows=0,
+            cap=link.cap,
+            link_id=link.link_id,
+            chain=link.chain,
+            generation=generation,
+        )
+        relay.node.link_table.renewer.renewed_by_peer(established, connection)
+
+    relay.core.keeps = False
+    arrive(2, later)
+    arrive(1, behind)
+    assert (later.ended, behind.ended) == ([], ["abandoned"])
+    assert relay.node.link_table.refused["renewal_not_taken"] == 1
+    assert link.usable
+    # A dialler of an earlier version may have used one twice.
+    arrive(2, again)
+    assert (later.ended, again.ended) == (["superseded"], [])
 
 
 async def test_an_acceptor_ends_a_link_that_nobody_renews(nodes: Nodes) -> None:

@@ -20,6 +20,7 @@ from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.path.labels import Labels
 from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
+from pcgrelay.session.recovery import PathRecovery
 from pcgrelay.session.session import Key, Session, State
 from tests.support import fake_core
 from tests.support.nodes_in_process import MET, Nodes, Running, is_live, link_to, two_ways
@@ -201,6 +202,44 @@ async def test_the_candidate_over_which_the_far_edge_speaks_is_the_path(
     assert responder.taken == [end]
     await until(lambda: not responder.session.candidates)
     assert responder.closed(2) == []
+
+
+async def test_a_worker_that_reports_an_earlier_move_late_leads_nobody_back(responder: Responder) -> None:
+    """The far edge came over one, lost it, and came over the next; each worker reports what it saw."""
+    for link, label in ((1, 9), (2, 8)):
+        responder.ask(link, label)
+    earlier, later = responder.session.candidates
+    responder.candidates.moved(responder.session, later.in_label)
+    responder.candidates.moved(responder.session, earlier.in_label)
+    assert responder.taken == [later]
+    assert responder.session.path is later
+    assert responder.closed(1) == [9]
+    assert earlier.in_label not in responder.known
+
+
+async def test_no_worker_keeps_a_place_for_a_path_that_was_left(responder: Responder) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Core:
+        def session_path(self, session: int, *, in_label: int, instead: int, **_: int) -> None:
+            told.append((in_label, instead))
+
+        def session_candidate_drop(self, session: int, in_label: int) -> None:
+            told.append((0, in_label))
+
+    recovery = PathRecovery(responder, Core(), *[None] * 5)  # type: ignore[arg-type]
+    for link, label in ((1, 9), (2, 8)):
+        responder.ask(link, label)
+    first, second = responder.session.candidates
+    responder.session.led = LABEL
+    recovery.lead(responder.session, first)
+    recovery.lead(responder.session, second)
+    assert told == [
+        (first.in_label, LABEL),
+        (0, LABEL),
+        (second.in_label, first.in_label),
+        (0, first.in_label),
+    ]
 
 
 async def test_words_without_a_label_mean_the_path_that_stands(responder: Responder) -> None:

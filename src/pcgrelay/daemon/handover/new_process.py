@@ -155,7 +155,7 @@ def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
         node.state = state_folder(node.config.node.state, channel, has_lock=state.has_lock)
         left = _restored(node, state, descriptors, prepared)
         channel.send(Taken(), SAID_S)
-        channel.receive(Go, GO_S)
+        channel.receive_last(Go, GO_S)
     except BaseException as error:
         # Exit directly on any error: an orderly stop would send messages on connections that belong to the other
         # process.

@@ -129,6 +129,52 @@ def test_silence_and_an_end_are_told_apart(pair: tuple[Channel, socket.socket]) 
         channel.send(OFFER, SOON_S)
 
 
+def test_who_was_not_heard_in_time_cannot_send_the_last_message_any_more() -> None:
+    near, far = socket.socketpair()
+    one, other = Channel(near), Channel(far)
+    with pytest.raises(ChannelBroken, match="does not answer"):
+        one.receive_last(Go, 0.01)
+    # Both know: the one gives up, and the other goes on.
+    with pytest.raises(ChannelBroken, match="is gone"):
+        other.send(Go(), SOON_S)
+    one.close()
+    other.close()
+
+
+class JustNow:
+    """A socket whose other end sends when the deadline has passed, and before anything was done about it."""
+
+    def __init__(self, sock: socket.socket, far: socket.socket) -> None:
+        self._sock = sock
+        self._far = far
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+    def shutdown(self, how: int) -> None:
+        self._far.sendall(said(Go()))
+        self._sock.shutdown(how)
+
+
+def test_a_last_message_that_was_sent_counts_however_late() -> None:
+    near, far = socket.socketpair()
+    channel = Channel(JustNow(near, far))  # type: ignore[arg-type]
+    assert channel.receive_last(Go, 0.01) == Go()
+    channel.close()
+    far.close()
+
+
+def test_a_last_message_in_time_leaves_the_channel_open() -> None:
+    near, far = socket.socketpair()
+    one, other = Channel(near), Channel(far)
+    other.send(Go(), SOON_S)
+    assert one.receive_last(Go, SOON_S) == Go()
+    other.send(Taken(), SOON_S)
+    assert one.receive(Taken, SOON_S) == Taken()
+    one.close()
+    other.close()
+
+
 def test_whoever_takes_nothing_is_given_up(pair: tuple[Channel, socket.socket]) -> None:
     channel, _ = pair
     with pytest.raises(ChannelBroken, match="takes nothing"):
