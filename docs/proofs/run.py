@@ -12,11 +12,12 @@ from __future__ import annotations
 import sys
 
 import proverif
+import spin
 from provers import HERE, UNAVAILABLE, Missing
 
 # Each has models(), the files that its results depend on, and prove(names), which runs those of these names, all if
 # there are none, writes its results.md, and returns how many results differ from what is expected.
-RUNNERS = (proverif,)
+RUNNERS = (spin, proverif)
 
 
 def main() -> int:
