@@ -19,6 +19,8 @@ PROOFS = ROOT / "docs" / "proofs"
 FOLDER = PROOFS / "proverif"
 RESULTS = (FOLDER / "results.md").read_text()
 README = (PROOFS / "README.md").read_text()
+PAGE = (ROOT / "docs" / "protocol.md").read_text()
+ARGUMENT = PAGE[PAGE.index("## 12. The argument") : PAGE.index("## 13. ")]
 OF_THE_PAGE = {"std", "leaky"}  # variants in which nothing is broken on purpose
 
 
@@ -99,6 +101,25 @@ def test_each_query_has_its_row_in_the_readme() -> None:
                 queries
             )
     assert {query: {result} for query, result in rows.items()} == of_the_page()
+
+
+def test_the_page_names_queries_that_are_proved_and_says_so_of_others() -> None:
+    found = of_the_page()
+    named = re.findall(r"(not )?\bQ(\d+\.\d+\w?)", ARGUMENT.replace("`Q5.3`", ""))
+    assert len(named) > 50
+    for not_claimed, query in named:
+        assert found[query] == {"refuted" if not_claimed else "proved"}, query
+    for query in re.findall(r"\| Q(\d+\.\d+\w?) \|$", README, re.MULTILINE):
+        assert query == "7.5" or found[query] == {"proved"}
+
+
+def test_each_claim_of_the_page_has_its_queries_or_none_for_a_reason() -> None:
+    table = ARGUMENT[ARGUMENT.index("| against | claim |") : ARGUMENT.index("### 12.4")]
+    rows = [row.strip("|").split("|") for row in table.strip().splitlines()[2:]]
+    assert len(rows) >= 25
+    for row in rows:
+        assert len(row) == 4, row
+        assert re.fullmatch(r"-|(?:(?:not )?Q[\d.]+[,;]? ?)+", row[3].strip()), row
 
 
 def test_without_the_prover_one_sentence_says_what_to_install() -> None:
