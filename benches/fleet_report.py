@@ -110,6 +110,7 @@ def section(content: dict[str, Any]) -> str:
     parts = [
         f"Measured on {machine['when']}, {machine['processor']}, commit {machine['commit']}, "
         f"beside a load of {machine['load_average'][0]:.1f}.\n",
+        *([content["note"] + "\n"] if "note" in content else []),  # of a run that was not whole
         f"With {FLEET} relays and {FLEET * 40:,} edges:\n",
         "| what | mesh | measured | target | met |",
         "| --- | --- | --- | --- | --- |",
