@@ -417,7 +417,7 @@ def carried(sessions: Sessions, session: Session, end: PathEnd) -> Any:
     session.state = State.HANDSHAKE
     established: Any = SimpleNamespace(
         chain=(), suite=Suite.AES_256_GCM, group="", tls_suite="", secret=bytearray(32), binding=bytes(32),
-        flows=1, cap=MIB,
+        flows=1, cap=MIB, features=(),
     )  # fmt: skip
 
     def fail(reason: str) -> None:
