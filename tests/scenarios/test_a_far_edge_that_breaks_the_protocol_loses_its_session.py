@@ -130,8 +130,8 @@ def raw(stream: int, kind: int, data: bytes, length: int | None = None) -> bytes
     )
 
 
-def opening(limit: int = WINDOW, marking: int = 1, priority: int = 0, zero: int = 0, n: int = 4) -> bytes:
-    return limit.to_bytes(8, "big") + bytes([marking, priority, zero, n]) + b"gift"
+def opening(limit: int = WINDOW, marking: int = 1, priority: int = 0, transport: int = 0, n: int = 4) -> bytes:
+    return limit.to_bytes(8, "big") + bytes([marking, priority, transport, n]) + b"gift"
 
 
 FLOW_CONFIRM = body_encode(Type.FLOW_CONFIRM, version=1, index=0, binding=bytes(32))
@@ -187,7 +187,8 @@ bundle("OPEN of 12 bytes", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening()[:12]))
 bundle("OPEN whose name is too short", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(n=5)))
 bundle("OPEN whose name is too long", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(n=3)))
 bundle("OPEN with a name of 64 bytes", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(n=64) + bytes(60)))
-bundle("OPEN with its reserved byte set", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(zero=1)))
+bundle("OPEN with transport 2", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(transport=2)))
+bundle("OPEN of datagrams with a limit", Reason.BAD_CREDIT, raw(1, Kind.OPEN, opening(transport=1)))
 bundle("OPEN with marking 0", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(marking=0)))
 bundle("OPEN with marking 4", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(marking=4)))
 bundle("OPEN with priority 3", Reason.BAD_RECORD, raw(1, Kind.OPEN, opening(priority=3)))
