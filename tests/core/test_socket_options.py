@@ -62,3 +62,12 @@ def test_what_is_young_at_a_hand_over_gets_it_all_the_same(across: Across) -> No
     with opened(across) as (_, dialled, target):
         hand_over(across, across.far, target)
         until(lambda: options_of(dialled) == KEPT, what="it is kept alive")
+
+
+@pytest.mark.parametrize("times", [(3_600, 0), (0, 3_600), (3_600, 3_600), (0, 0)])
+def test_limits_that_change_meanwhile_do_not_take_it_away(across: Across, times: tuple[int, int]) -> None:
+    """Idle and life time of a service go by the same timer."""
+    with opened(across) as (_, dialled, _):
+        across.far.core.bounds(imports=[], exports=[(0, 0, 0, 0, 3_600, 0)])
+        across.far.core.bounds(imports=[], exports=[(0, 0, 0, 0, *times)])
+        until(lambda: options_of(dialled) == KEPT, what="it is kept alive")

@@ -30,6 +30,9 @@ cdef inline void limits_watch(Shard* shard, Stream* stream) noexcept nogil:
     if shard.bounds != NULL and counter32_get(&shard.bounds.timed) != 0:
         watch(shard, stream)
 
+# The connection to its target is made, and young: the same timer says when it is so no more, whatever limits there are.
+cdef void limits_grow_up(Shard* shard, Stream* stream) noexcept nogil
+
 # The timer has expired: end the stream, or go on watching it.
 cdef void limits_timer(Shard* shard, Stream* stream) noexcept nogil
 

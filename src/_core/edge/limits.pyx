@@ -12,7 +12,7 @@ from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_TIMEOUT
 from pcgrelay._core.edge.streams cimport edge_abort
 from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_next
-from pcgrelay._core.stream.stream cimport FAR_CUT, LIFE_LIVE, stream_is_shadow
+from pcgrelay._core.stream.stream cimport FAR_CUT, LIFE_LIVE, stream_is_shadow, stream_young_until
 
 
 cdef enum:
@@ -112,16 +112,25 @@ cdef void watch(Shard* shard, Stream* stream) noexcept nogil:
         due_us = shard.now_us + idle_us / IDLE_LOOKS
     if lasts_us != 0 and (due_us == 0 or stream.opened_us + lasts_us < due_us):
         due_us = stream.opened_us + lasts_us
+    if stream.young and (due_us == 0 or stream_young_until(stream) < due_us):
+        due_us = stream_young_until(stream)
     if due_us != 0:
         timer_set(&shard.wheel, &stream.expiry, due_us)
     else:
         timer_clear(&shard.wheel, &stream.expiry)
 
 
+cdef void limits_grow_up(Shard* shard, Stream* stream) noexcept nogil:
+    stream.young = True
+    stream.expiry.owner = stream
+    if stream.expiry.next == NULL or stream_young_until(stream) < stream.expiry.due_us:
+        timer_set(&shard.wheel, &stream.expiry, stream_young_until(stream))
+
+
 cdef void limits_timer(Shard* shard, Stream* stream) noexcept nogil:
     cdef const ServiceBounds* most = bounds_of(shard, stream.number, stream.opener)
     cdef uint64_t idle_us, lasts_us
-    if most == NULL or stream.life != LIFE_LIVE:
+    if most == NULL or stream.life != LIFE_LIVE or (stream.direct and not stream.opener):
         return
     idle_us = <uint64_t>counter32_get(&most.idle_s) * SECOND_US
     lasts_us = <uint64_t>counter32_get(&most.lasts_s) * SECOND_US

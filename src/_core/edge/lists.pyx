@@ -65,7 +65,6 @@ cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     stream.life = LIFE_DEFERRED
     if stream.expiry.next != NULL:
         timer_clear(&shard.wheel, &stream.expiry)
-    timer_clear(&shard.wheel, &stream.young)
     edge_direct_remove(shard, stream)
     if flow != NULL:
         map_remove(&flow.streams, stream.id)

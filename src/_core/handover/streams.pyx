@@ -4,6 +4,7 @@ from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
 )
+from pcgrelay._core.edge.limits cimport limits_grow_up
 from pcgrelay._core.edge.lists cimport edge_direct_add, edge_dirty, edge_ready, edge_wait
 from pcgrelay._core.edge.setups cimport setup_begin, setup_drop
 from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
@@ -20,7 +21,7 @@ from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESU
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED,
     LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP, STREAM_IDLE, Dial, Setup, Stream,
-    stream_restore,
+    stream_restore, stream_young_until,
 )
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.base.timer cimport timer_set
@@ -254,7 +255,7 @@ cdef void dials_free(Shard* shard, Stream* stream) noexcept nogil:
 cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
     cdef uint64_t mark = tlv_open(self, tag)
     cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
-    cdef uint64_t young_us = 0 if stream.young.next == NULL else stream.young.due_us
+    cdef uint64_t young_us = stream_young_until(stream) if stream.young else 0
     cdef Dial* dial = stream.beside
     cdef uint64_t inner
     stream_fields(self, NULL, stream)
@@ -349,7 +350,6 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
         return NULL
     stream.handle.kind = HANDLE_STREAM
     stream.timer.owner = stream
-    stream.young.owner = stream
     stream.number = -1
     stream_fields(self, shard, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
@@ -371,7 +371,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
     if young_us != 0:
-        timer_set(&shard.wheel, &stream.young, young_us)
+        limits_grow_up(shard, stream)
     # What can be read and written epoll says once more; what is to be said or written does not wait for it.
     stream.writable = stream.dial == DIAL_NONE and stream.broken == BREAK_NONE
     if direct:

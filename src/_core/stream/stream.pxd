@@ -114,6 +114,9 @@ cdef enum StreamLife:
     LIFE_FINISHED = 1           # ended for the application; freed once its last records are sent
     LIFE_DEFERRED = 2           # in the list of those that are freed at the end of the turn
 
+cdef enum:
+    STREAM_YOUNG_US = 1000000   # a connection to a target that is younger needs no keep-alive
+
 # A connection that is tried in parallel with the stream's own.
 cdef struct Dial:
     Handle handle               # first
@@ -152,8 +155,7 @@ cdef struct Setup:
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
-    Timer expiry                # when its service's idle or life time may be over
-    Timer young                 # of a connection to a target: when it gets keep-alive, if it lives so long
+    Timer expiry                # when its service's idle or life time may be over, or it is young no more
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
     Stream* next_direct         # in the list of halves of direct streams
@@ -194,6 +196,7 @@ cdef struct Stream:
     uint8_t dial                # StreamDial
     uint8_t far                 # StreamFar
     uint8_t life                # StreamLife
+    uint8_t young               # its connection to a target has no keep-alive, and gets it if it lives so long
     uint16_t listener           # in whose counts it is; 0: in none
     bint opener                 # we opened it
     bint datagram               # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
@@ -204,6 +207,10 @@ cdef struct Stream:
     bint writable               # the socket accepts bytes
     bint dirty
 
+
+# When it is young no more. Its timer of expiry goes off no later.
+cdef inline uint64_t stream_young_until(const Stream* self) noexcept nogil:
+    return self.opened_us + STREAM_YOUNG_US
 
 # Step the state; False: the table does not allow it, nothing changed.
 cdef inline bint stream_step(Stream* self, StreamEvent event) noexcept nogil:

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memset
 
 from pcgrelay._core.base.buf cimport pool_alloc
@@ -6,6 +6,7 @@ from pcgrelay._core.edge.streams cimport edge_abort, edge_break, edge_connected
 from pcgrelay._core.edge.targets cimport (
     targets_again, targets_dialled, targets_next, targets_source, targets_source_count, targets_tell_caller,
 )
+from pcgrelay._core.edge.limits cimport limits_grow_up
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, Handle
 from pcgrelay._core.edge.proxy_header cimport (
     PROXY_LOCAL, PROXY_MOST, PROXY_TCP4, PROXY_TCP6, ProxyFamily, proxy_header,
@@ -20,15 +21,16 @@ from pcgrelay._core.base.linux cimport (
     getsockname, getsockopt, send, sockaddr,
 )
 from pcgrelay._core.base.ports cimport PORTS_TRIES
-from pcgrelay._core.base.timer cimport timer_set
 from pcgrelay._core.stream.service_tables cimport ROUTE_ADDRESS, Source, Target
 from pcgrelay._core.base.stats cimport (
     CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_TARGET_REFUSED,
     CAUSE_TARGET_SILENT, CAUSE_TARGET_UNREACHABLE, Cause,
 )
-from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up
+from pcgrelay._core.stream.stream cimport (
+    BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up, stream_young_until,
+)
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
-from pcgrelay._core.worker.sockets cimport SOCKETS_NO_SOURCE, SOCKETS_YOUNG_US, sockets_keep_alive, sockets_open
+from pcgrelay._core.worker.sockets cimport SOCKETS_NO_SOURCE, sockets_keep_alive, sockets_open
 from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
 
 
@@ -206,12 +208,10 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
 
 # A target that was slow to answer may have an old stream.
 cdef void keep_alive_in_time(Worker* self, Stream* stream) noexcept nogil:
-    cdef uint64_t due_us = stream.opened_us + SOCKETS_YOUNG_US
-    if due_us <= self.shard.now_us:
+    if stream_young_until(stream) <= self.shard.now_us:
         sockets_keep_alive(self, stream.handle.fd)
     else:
-        stream.young.owner = stream
-        timer_set(&self.shard.wheel, &stream.young, due_us)
+        limits_grow_up(&self.shard, stream)
 
 
 cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) noexcept nogil:

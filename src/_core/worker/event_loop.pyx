@@ -34,7 +34,7 @@ from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport tables_drop
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
-from pcgrelay._core.stream.stream cimport LIFE_LIVE, Dial, Stream
+from pcgrelay._core.stream.stream cimport LIFE_LIVE, Dial, Stream, stream_young_until
 from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.worker.rounds cimport ROUND_STREAMS, rounds_drop, rounds_go_on
 from pcgrelay._core.worker.lane_io cimport (
@@ -298,10 +298,8 @@ cdef void tick(Worker* self) noexcept nogil:
             break
         stream = <Stream*>timer.owner
         if timer == &stream.expiry:
+            grow_up(self, stream)
             limits_timer(shard, stream)
-        elif timer == &stream.young:
-            if stream.life == LIFE_LIVE and stream.handle.fd >= 0:
-                sockets_keep_alive(self, stream.handle.fd)
         else:
             edge_timer(shard, stream)
     while listener != NULL:
@@ -313,6 +311,14 @@ cdef void tick(Worker* self) noexcept nogil:
         relay_sweep(shard, False)
     if shard.losts_owed:
         relay_tell_owed(shard)
+
+
+# A connection to a target that lives on gets keep-alive.
+cdef inline void grow_up(Worker* self, Stream* stream) noexcept nogil:
+    if stream.young and self.shard.now_us >= stream_young_until(stream):
+        stream.young = False
+        if stream.life == LIFE_LIVE and stream.handle.fd >= 0:
+            sockets_keep_alive(self, stream.handle.fd)
 
 
 # all: no turn follows.

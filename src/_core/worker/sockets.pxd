@@ -8,7 +8,6 @@ from pcgrelay._core.worker.worker cimport Worker
 
 
 cdef enum:
-    SOCKETS_YOUNG_US = 1000000  # a connection to a target that is younger needs no keep-alive
     # Beside the system's errors.
     SOCKETS_NO_SOURCE = -1      # the address to connect from is not there, or of no use
     SOCKETS_NO_CHOICE = -2      # the system forbids the choice of a port
@@ -19,7 +18,7 @@ cdef enum:
 cdef void sockets_tune(Worker* self, int fd) noexcept nogil
 
 # Set those of keep-alive alone. A connection to a target inherits nothing, and most of short ones would end before
-# anybody asks: it gets them when it is SOCKETS_YOUNG_US old.
+# anybody asks: it gets them when its stream is STREAM_YOUNG_US old.
 cdef void sockets_keep_alive(Worker* self, int fd) noexcept nogil
 
 # Set what the application sees when the socket is closed: a reset if hard, else a clean end. Every application socket
