@@ -155,7 +155,7 @@ cdef inline Result emit_retained(Shard* shard, Flow* flow, Buf* buf) noexcept no
     return session_emit(shard, flow, buf)
 
 
-cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
+cdef inline Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     cdef Buf* small
     if length + WIRE_PREFIX > buf.capacity / 4:
         return buf
@@ -165,6 +165,10 @@ cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     memcpy(buf_data(small) + WIRE_PREFIX, buf_data(buf) + WIRE_PREFIX, length)
     buf_drop(pool, buf)
     return small
+
+
+cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
+    return fit(pool, buf, length)
 
 
 cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil:
@@ -186,7 +190,7 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
         return answer
-    buf = session_fit(&shard.pool, buf, length)
+    buf = fit(&shard.pool, buf, length)
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
     if answer != RESULT_OK or flow.state != FLOW_UP:
         # A flow that resumes sends it again with all other retained frames.

@@ -198,9 +198,9 @@ cdef struct Stream:
     uint8_t life                # StreamLife
     uint8_t young               # its connection to a target has no keep-alive, and gets it if it lives so long
     uint16_t listener           # in whose counts it is; 0: in none
+    uint8_t datagram            # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
+    uint8_t direct              # it is half of a direct stream
     bint opener                 # we opened it
-    bint datagram               # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
-    bint direct                 # it is half of a direct stream
     bint unanswered             # the first byte of the far side is awaited, to be timed
     bint bulk                   # its last read filled the room it had
     bint readable               # the socket may have bytes

@@ -28,6 +28,7 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.log import events
 from pcgrelay.log.audit_events import AuditFailing, AuditKeys, AuditRefusing, AuditWell
 from pcgrelay.log.events import Record
+from pcgrelay.log.stream_events import StreamEnd, StreamRefused
 from pcgrelay.model import NodeId
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, ORIGIN, Endorser, FullDisk, check_log, keys_in, lines_of, records_of
@@ -203,8 +204,8 @@ async def test_which_streams_are_kept(begin: Begin, streams: str, kept: list[str
     common = {"id": "1", "started": "", "from_organisation": "a", "to_organisation": "b", "service": "c"}
     common |= {"direction": "import", "code": "", "cause": ""}
     numbers = {"session": 1, "sent_bytes": 2, "received_bytes": 3, "duration_ms": 4.0}
-    begun.emit(record=events.StreamEnd(**common, **numbers, suite="", group=""))  # type: ignore[arg-type]
-    begun.emit(record=events.StreamRefused(**common, session=1))  # type: ignore[arg-type]
+    begun.emit(record=StreamEnd(**common, **numbers, suite="", group=""))  # type: ignore[arg-type]
+    begun.emit(record=StreamRefused(**common, session=1))  # type: ignore[arg-type]
     await begun.log.flush()
     assert begun.events()[1:] == kept
 
@@ -215,10 +216,10 @@ def test_the_totals_of_a_minute_name_the_rule_that_allowed_them() -> None:
     common |= {"direction": "export", "code": "", "cause": ""}
     numbers = {"session": 1, "sent_bytes": 2, "received_bytes": 3, "duration_ms": 4.0, "suite": "", "group": ""}
     rule = {"rule": 2, "rule_text": "export[3]"}
-    totals.add(events.StreamEnd(**common, **numbers, **rule), "7f3ac1")  # type: ignore[arg-type]
+    totals.add(StreamEnd(**common, **numbers, **rule), "7f3ac1")  # type: ignore[arg-type]
     refused = {"session": 1, "rule": 2, "rule_text": "export[3] (c) allows nobody"}
-    totals.add(events.StreamRefused(**common, **refused), "7f3ac1")  # type: ignore[arg-type]
-    totals.add(events.StreamEnd(**common, **numbers), "7f3ac1")  # type: ignore[arg-type]
+    totals.add(StreamRefused(**common, **refused), "7f3ac1")  # type: ignore[arg-type]
+    totals.add(StreamEnd(**common, **numbers), "7f3ac1")  # type: ignore[arg-type]
     taken = totals.take(SYSTEM_CLOCK.wall())
     by_rule, unknown = (msgspec.structs.asdict(each.record) for each in taken)
     assert (by_rule["rule"], by_rule["rule_text"], by_rule["streams"], by_rule["refused"]) == (2, "export[3]", 1, 1)

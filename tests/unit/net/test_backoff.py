@@ -141,7 +141,7 @@ class World:
                 return
             established: Any = SimpleNamespace(
                 chain=(), suite=Suite.AES_256_GCM, group="", tls_suite="", secret=bytearray(32), binding=bytes(32),
-                flows=2, cap=1 << 20,
+                flows=2, cap=1 << 20, features=frozenset(),
             )  # fmt: skip
             self.sessions._ready(session, end, established)
             done.set_result(None)
