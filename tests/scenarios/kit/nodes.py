@@ -129,6 +129,7 @@ class Node:
     def spawn(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
         assert not self.running
+        self.let_go()
         self._starts += 1
         self.output = ""
         with self.log_path.open("wb") as log:
@@ -197,6 +198,11 @@ class Node:
         self.output += self.process.stdout.read().decode()
         self.process.stdout.close()
         return code
+
+    def let_go(self) -> None:
+        """Close the standard output of a process that ended without being waited for."""
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -377,6 +383,8 @@ class Stage:
             os.kill(node.pid, signal.SIGKILL)
         for node in running:
             node.await_exit(STOP_S)
+        for node in self.nodes.values():
+            node.let_go()
 
 
 @dataclass(frozen=True)
