@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pcgrelay import config
 from pcgrelay.daemon.run import make_node
@@ -59,9 +59,16 @@ class Met(Running):
         await asyncio.sleep(0)
 
 
-async def met(
-    nodes: Nodes, *directs: dict[str, Any], state: bool = True, wait: bool = True, **tables: Any
-) -> tuple[Met, Path]:
+Edge = TypeVar("Edge", bound=Met)
+
+
+async def met(nodes: Nodes, *directs: dict[str, Any], state: bool = True, **tables: Any) -> tuple[Met, Path]:
+    return await started(Met, nodes, *directs, state=state, **tables)
+
+
+async def started(
+    kind: type[Edge], nodes: Nodes, *directs: dict[str, Any], state: bool = True, **tables: Any
+) -> tuple[Edge, Path]:
     folder = nodes.folder / "state"
     folder.mkdir(mode=0o700, exist_ok=True)
     entry = {"service": CUSTODY, "listen": f"127.0.0.1:{free_port()}", **tables.pop("entry", {})}
@@ -70,7 +77,7 @@ async def met(
     path = nodes.write(MET, "met-1", node_table=node_table, imports=[entry], directs=list(directs), **tables)
     sink = io.StringIO()
     node = make_node(config.load(path), fake_core, Log("debug", sink))
-    running = Met(node, sink)
+    running = kind(node, sink)
     nodes.running.append(running)
     if state:
         node.state = StateFolder.take(folder)

@@ -27,9 +27,10 @@ from pcgrelay.state.file import is_whole
 from pcgrelay.views.drills import drill_list
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
-from tests.support.drilled_edges import CUSTODY, begun, met, stop
+from tests.support.drilled_edges import CUSTODY, begun, met
 from tests.support.metric_samples import value
 from tests.support.nodes_in_process import KENT, Nodes
+from tests.support.outlet_nodes import stop
 from tests.support.waiting import until_async as until
 
 

@@ -11,8 +11,9 @@ from pcgrelay.drills.record import DrillRecord
 from pcgrelay.errors import RuleProblem
 from pcgrelay.gateway import drills as drills_module
 from pcgrelay.gateway.change_lock import ChangeHeld, ChangeUnproved
-from tests.support.drilled_edges import BACKUP, Met, begun, met, stop
+from tests.support.drilled_edges import BACKUP, Met, begun, met
 from tests.support.nodes_in_process import Nodes
+from tests.support.outlet_nodes import stop
 from tests.support.waiting import until_async as until
 
 

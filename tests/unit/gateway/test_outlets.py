@@ -424,7 +424,7 @@ async def test_figures_and_indices_are_handed_over(nodes: Nodes) -> None:
     assert (handed.outlets[1].real.sent_bytes, handed.outlets[1].real.active) == (1 << 40, 0)
     await stop(running)
     # The other order in the file: the indices are those of before all the same.
-    other, _ = await met(nodes, direct("old", 1), direct(), entry={"outlet": "old"}, wait=False)
+    other, _ = await met(nodes, direct("old", 1), direct(), entry={"outlet": "old"})
     (imported,) = other.edge.services.imports
     assert imported.outlets is not None
     fresh_names = imported.outlets.names
