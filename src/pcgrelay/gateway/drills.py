@@ -371,11 +371,12 @@ class Drills:
         record = structs.replace(record, ended=moment_text(clock.wall()), took_s=took_s)
         self._keep(record)
         self._tell(record)
+        # Nothing is awaited between the end of a drill and this: the next one may begin now, and its lock is its own.
+        await self._changes.give_back(DRILL)
         try:
             await self._write(record)
         except PcgrelayError as error:
             self._unwritten(error)
-        await self._changes.give_back(DRILL)
 
     def _keep(self, record: DrillRecord) -> None:
         self.records = [*(each for each in self.records if each.id != record.id), record]

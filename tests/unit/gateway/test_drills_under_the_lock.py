@@ -65,6 +65,32 @@ async def test_a_drill_holds_the_lock_of_the_fleet_and_none_begins_without_it(no
     await stop(running)
 
 
+async def test_the_lock_of_the_next_drill_is_not_given_back_by_the_one_before(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await met(nodes)
+    lock = Lock(running)
+    drills = running.edge.drills
+    write, written = drills._write, asyncio.Event()
+
+    async def slow(record: DrillRecord) -> None:
+        if record.is_over:
+            await written.wait()
+        await write(record)
+
+    monkeypatch.setattr(drills, "_write", slow)
+    await running.begin()
+    await begun(running)
+    drills.stop("enough")
+    await running.ended()
+    await running.begin()
+    written.set()
+    await begun(running)
+    await until(lambda: len(list((nodes.folder / "state" / "drills").iterdir())) == 2)
+    assert lock.asked == [("take", "drill", "root"), ("give back", "drill"), ("take", "drill", "root")]
+    await stop(running)
+
+
 async def test_the_lock_that_was_lost_ends_the_drill(nodes: Nodes) -> None:
     running = await met(nodes)
     end_drill = running.node.fleet.changes.end_drill
