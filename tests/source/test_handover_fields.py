@@ -22,8 +22,8 @@ REBUILT = {
     # What is retained is counted as it is put back, and its peer gets the whole time again in which to acknowledge.
     # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
     "stream/flow.Flow": (
-        "pace small next_active active retained_last retained_bytes retained_counted retained_held copied_bytes "
-        "progress_us rx_told rx_step loss_told stepped_counted"
+        "pace small datagrams next_active active retained_last retained_bytes retained_counted retained_held "
+        "copied_bytes progress_us rx_told rx_step loss_told stepped_counted"
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
@@ -31,6 +31,9 @@ REBUILT = {
     # The control plane sets the limits of services again, and then all streams are watched by them.
     "stream/stream.Stream": "expiry direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
+    # What waits may be lost. The listener counts and orders its clients again.
+    "stream/stream.Association": "newer older newer_of_source older_of_source same following previous first last "
+    "waiting_bytes hash listed",
     # The tables name it.
     "stream/stream.Setup": "meter",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.

@@ -89,12 +89,14 @@ CORE_LAYERS = {
     "stream": "meter stream stream_list flow flow_datagrams service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session stream_walk datagrams candidate timers",
-    "edge": "lists setups streams targets limits proxy_header nudges direct sessions choice outlets accept records",
+    "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
+    "datagrams outlets accept records",
     "handover": "keys lanes streams flows shard",
-    "worker": "worker sockets dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
-    "face": "answers counters ends end_bodies registry tables_fill workers outlets core",
+    "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io app_io frame_builder "
+    "lane_io rounds orders event_loop handover",
+    "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets core",
 }
-TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_bench".split()
+TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
 PROBES = set(TEST_FACES_ORDER)
 WORKERS = {
@@ -102,6 +104,9 @@ WORKERS = {
     "worker.worker",
     "worker.sockets",
     "worker.dial",
+    "worker.datagram_sockets",
+    "worker.datagram_batches",
+    "worker.datagram_io",
     "worker.direct_io",
     "worker.app_io",
     "worker.frame_builder",
@@ -111,12 +116,13 @@ WORKERS = {
     "worker.event_loop",
     "worker.handover",
     "face.workers",
+    "face.datagrams",
     "face.outlets",
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# The worker is one thread in ten files: its record, sockets, targets, applications and direct streams, frames for
-# lanes, lanes, rounds, orders, the turn.
+# The worker is one thread in many files: its record, sockets, targets, datagrams, applications and direct streams,
+# frames for lanes, lanes, rounds, orders, the turn.
 SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {f"face.{name}" for name in CORE_LAYERS["face"].split()} | PROBES

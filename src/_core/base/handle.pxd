@@ -10,6 +10,7 @@ cdef enum:
     HANDLE_LANE = 3
     HANDLE_STREAM = 4
     HANDLE_DIAL = 5
+    HANDLE_DATAGRAMS = 6        # the socket of an import of datagrams
 
 cdef struct Handle:
     uint8_t kind

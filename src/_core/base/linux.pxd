@@ -23,6 +23,8 @@ cdef extern from "errno.h" nogil:
     int EPERM
     int EPIPE
     int ETIMEDOUT
+    int EMSGSIZE
+    int EAFNOSUPPORT
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -38,6 +40,10 @@ cdef extern from "unistd.h" nogil:
     int close(int fd)
     ssize_t read(int fd, void* p, size_t n)
     ssize_t write(int fd, const void* p, size_t n)
+
+cdef extern from "fcntl.h" nogil:
+    int F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, int value)
 
 cdef extern from "sys/uio.h" nogil:
     ssize_t readv(int fd, const iovec* vectors, int count)
@@ -80,12 +86,29 @@ cdef extern from "sys/socket.h" nogil:
         pass
     struct msghdr:
         void* msg_name
+        uint32_t msg_namelen
         iovec* msg_iov
         size_t msg_iovlen
+        void* msg_control
+        size_t msg_controllen
+        int msg_flags
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    cmsghdr* CMSG_FIRSTHDR(msghdr* message)
+    cmsghdr* CMSG_NXTHDR(msghdr* message, cmsghdr* item)
+    unsigned char* CMSG_DATA(cmsghdr* item)
+    size_t CMSG_LEN(size_t n)
+    size_t CMSG_SPACE(size_t n)
     struct linger:
         int l_onoff
         int l_linger
     int SOCK_STREAM
+    int SOCK_DGRAM
     int SOCK_NONBLOCK
     int SOCK_CLOEXEC
     int SOL_SOCKET
@@ -94,6 +117,9 @@ cdef extern from "sys/socket.h" nogil:
     int SO_LINGER
     int SO_KEEPALIVE
     int SO_OOBINLINE
+    int SO_RCVBUF
+    int SO_RXQ_OVFL
+    int MSG_DONTWAIT
     int MSG_NOSIGNAL
     int MSG_PEEK
     int MSG_TRUNC
@@ -111,6 +137,8 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int fd, void* p, size_t n, int flags)
     ssize_t send(int fd, const void* p, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, timespec* timeout)
+    int sendmmsg(int fd, mmsghdr* messages, unsigned int count, int flags)
 
 cdef extern from "sys/random.h" nogil:
     int GRND_NONBLOCK
@@ -126,9 +154,21 @@ cdef extern from "linux/sockios.h" nogil:
     unsigned long SIOCOUTQ
 
 cdef extern from "netinet/in.h" nogil:
+    struct in_pktinfo:
+        int ipi_ifindex
+    struct in6_pktinfo:
+        unsigned int ipi6_ifindex
     int IPPROTO_IP
+    int IPPROTO_IPV6
     int IPPROTO_TCP
     int IP_BIND_ADDRESS_NO_PORT
+    int IP_MTU_DISCOVER
+    int IP_PMTUDISC_DONT
+    int IP_PKTINFO
+    int IPV6_MTU_DISCOVER
+    int IPV6_PMTUDISC_DONT
+    int IPV6_RECVPKTINFO
+    int IPV6_PKTINFO
 
 cdef extern from "netinet/tcp.h" nogil:
     int TCP_NODELAY

@@ -73,7 +73,22 @@ cdef enum:
     COUNT_DATAGRAM_FRAMES_REPLAYED
     COUNT_DATAGRAM_FRAMES_NO_LANE
     COUNT_DATAGRAM_FRAMES_NO_ROOM
+    COUNT_DATAGRAMS_SENT        # of applications, into frames,
+    COUNT_DATAGRAMS_RECEIVED    # and for them
+    COUNT_DATAGRAMS_HANDED      # from worker to worker
     COUNT_COUNT
+
+# Why a datagram was dropped.
+cdef enum:
+    DROP_QUEUE                  # others waited before it, or a socket or the memory was full
+    DROP_AGE                    # it waited too long for its flow
+    DROP_NO_ROUTE
+    DROP_LIMIT                  # of new associations, or of all
+    DROP_TOO_LONG
+    DROP_NO_STREAM              # its association has ended, or its OPEN was lost
+    DROP_SOURCE                 # its client is in none of the import's prefixes
+    DROP_UNREACHABLE            # the system has no way to the client or target, or forbids it
+    DROP_CAUSES
 
 cdef enum:
     STATS_SERVICES = 1024       # imports and exports with a lower number have their open streams counted
@@ -90,6 +105,7 @@ cdef struct Stats:
     uint64_t count[48]
     uint64_t refused[48]
     uint64_t cause[48]
+    uint64_t dropped[16]        # datagrams, by cause
     uint64_t streams            # open now
     uint32_t of_import[STATS_SERVICES]
     uint32_t of_export[STATS_SERVICES]

@@ -2,7 +2,7 @@
 # ones in a second, how long without a byte, how long at all; and of one organisation, what it has of all exports
 # together. Counts are over all workers, and may be exceeded by one for each worker. Idle and life time have a timer of
 # their own, so that nothing that moves bytes looks at them.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport counter32_get
 from pcgrelay._core.base.organisation cimport Organisation
@@ -24,6 +24,13 @@ cdef inline Cause limits_of_import(Shard* shard, uint32_t number, bint fresh) no
 
 # The same for an export, with this stream of an organisation (NULL: not known) counted already.
 cdef Cause limits_of_export(Shard* shard, Organisation* peer, uint32_t number) noexcept nogil
+
+# Whether a new association of an import is within its rate, one of which is then spent; own_us: a budget to use if the
+# node's workers have none in common.
+cdef bint limits_may_associate(Shard* shard, uint32_t number, uint32_t each_second, uint64_t* own_us) noexcept nogil
+
+# Whether the import has so many streams, on all workers; own: those of this listener.
+cdef bint limits_is_full(const Shard* shard, uint32_t number, uint32_t most, uint32_t own) noexcept nogil
 
 # (Re)start a stream's expiry timer, or clear it where its service has no such limits.
 cdef inline void limits_watch(Shard* shard, Stream* stream) noexcept nogil:

@@ -58,6 +58,20 @@ cdef Cause import_limit(Shard* shard, uint32_t number, bint fresh) noexcept nogi
     return CAUSE_DONE
 
 
+cdef bint limits_may_associate(Shard* shard, uint32_t number, uint32_t each_second, uint64_t* own_us) noexcept nogil:
+    if shard.bounds == NULL or number >= STATS_SERVICES:
+        return spend(own_us, shard.now_us, each_second)
+    return spend(&shard.bounds.import_rate_us[number], shard.now_us, each_second)
+
+
+cdef bint limits_is_full(const Shard* shard, uint32_t number, uint32_t most, uint32_t own) noexcept nogil:
+    if most == 0:
+        return False
+    if shard.bounds == NULL or number >= STATS_SERVICES:
+        return own >= most
+    return own >= most or is_full(shard.bounds, most, number, True, 1)
+
+
 # What one organisation has of all exports together.
 cdef Cause limits_of_peer(Shard* shard, Organisation* peer) noexcept nogil:
     cdef const ServiceBounds* most = &shard.bounds.of_peer

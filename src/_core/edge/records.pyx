@@ -4,6 +4,8 @@ from libc.string cimport memset
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc_word
 from pcgrelay._core.frame.credit cimport credit_left, credit_raise, credit_receive, credit_wish
+from pcgrelay._core.edge.associations cimport association_begin, association_drop, association_opened
+from pcgrelay._core.edge.datagrams cimport datagrams_rx
 from pcgrelay._core.edge.setups cimport setup_answered, setup_rx_fin, setup_up
 from pcgrelay._core.edge.limits cimport limits_of_export, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
@@ -28,7 +30,8 @@ from pcgrelay._core.base.result cimport (
     RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_UNANSWERED, Result,
 )
 from pcgrelay._core.stream.service_tables cimport (
-    EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
+    EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, export_is_of_datagrams, tables_export, tables_grants,
+    tables_import,
 )
 from pcgrelay._core.session.session cimport (
     SESSION_GAUGE_STREAMS, Session, flow_session, session_bundle, session_find, session_has_others,
@@ -37,7 +40,7 @@ from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_again, s
 from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_TRANSPORT, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
-    COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
+    COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, DROP_NO_STREAM, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
     BREAK_NONE, DIAL_TRYING, IN_ENDED, LIFE_DEFERRED, LIFE_LIVE, OUT_FIN_DUE, STREAM_ANSWERING,
@@ -97,16 +100,12 @@ cdef Result records_rx_datagrams(Shard* shard, Flow* flow, uint8_t* body, uint32
         if stream == NULL or not stream.datagram or stream.life != LIFE_LIVE or stream.state == STREAM_CLOSED \
                 or stream.state == STREAM_IDLE:
             counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
+            association_drop(shard, NULL, DROP_NO_STREAM)
         else:
-            rx_datagram(shard, stream, &record, owner)
+            datagrams_rx(shard, stream, &record, owner)
         body += used
         length -= used
     return answer
-
-
-cdef void rx_datagram(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
-    # No service of datagrams is served yet.
-    counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
 
 
 cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner, Buf** refusals) noexcept nogil:
@@ -239,6 +238,8 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     entry = tables_export(shard.tables, record.service, record.service_length)
     if entry != NULL:
         cause = export_permits(shard, session.number, entry, marking)
+        if cause == CAUSE_DONE and (record.transport == TRANSPORT_DATAGRAM) != export_is_of_datagrams(entry):
+            cause = CAUSE_TRANSPORT
     if not organisation_may_open(peer, <int>entry.number if cause == CAUSE_DONE else -1, shard.now_us):
         counter_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
         if not organisation_bears(peer, shard.now_us):
@@ -277,9 +278,6 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     edge_count(shard, stream, 1)
     stream.rule = entry.rule
     stream.marking = marking
-    if cause == CAUSE_DONE and record.transport != TRANSPORT_STREAM:
-        # Exports of datagrams are not served yet.
-        cause = CAUSE_TRANSPORT
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
     elif shard.draining or entry.state == EXPORT_DRAIN:
@@ -295,6 +293,9 @@ cdef void begin_dial(Shard* shard, Stream* stream, const Export* entry, Organisa
     cdef Cause cause = limits_of_export(shard, peer, entry.number)
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_LIMIT, cause)
+        return
+    if stream.datagram and not association_begin(shard, stream, &entry.datagrams):
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return
     limits_watch(shard, stream)
     # The worker connects those that are dirty and have no socket yet.
@@ -316,9 +317,13 @@ cdef Cause export_permits(Shard* shard, uint32_t session, const Export* entry, u
 cdef void judge_again(Shard* shard, Stream* stream) noexcept nogil:
     cdef const Export* entry
     cdef Cause cause
+    cdef const Import* import_entry
     if stream.opener:
-        if tables_import(shard.tables, <uint32_t>stream.number) == NULL:
+        import_entry = tables_import(shard.tables, <uint32_t>stream.number)
+        if import_entry == NULL:
             edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
+        elif stream.datagram != (import_entry.datagrams != NULL):
+            edge_abort(shard, stream, CODE_REFUSED, CAUSE_TRANSPORT)
         return
     entry = tables_export(shard.tables, stream.service, stream.service_length)
     if entry == NULL:
@@ -326,6 +331,8 @@ cdef void judge_again(Shard* shard, Stream* stream) noexcept nogil:
         return
     stream.rule = entry.rule
     cause = export_permits(shard, stream.session, entry, stream.marking)
+    if cause == CAUSE_DONE and stream.datagram != export_is_of_datagrams(entry):
+        cause = CAUSE_TRANSPORT
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
 
@@ -335,6 +342,7 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     cdef const Tables* now = shard.tables
     cdef const Export* old
     cdef const Export* entry
+    cdef const Import* fresh
     cdef uint32_t i
     cdef uint32_t at = 0
     if before == NULL:
@@ -343,10 +351,12 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     for i in range(before.export_count):
         old = &before.exports[i]
         entry = tables_export(now, old.service, old.service_length)
-        if entry == NULL or entry.number != old.number or entry.rule != old.rule or entry.marking > old.marking:
+        if entry == NULL or entry.number != old.number or entry.rule != old.rule or entry.marking > old.marking \
+                or export_is_of_datagrams(entry) != export_is_of_datagrams(old):
             return True
     for i in range(before.import_count):
-        if tables_import(now, before.imports[i].number) == NULL:
+        fresh = tables_import(now, before.imports[i].number)
+        if fresh == NULL or (fresh.datagrams == NULL) != (before.imports[i].datagrams == NULL):
             return True
     for i in range(before.grant_count):
         while at < now.grant_count and now.grants[at] < before.grants[i]:
@@ -411,6 +421,8 @@ cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     elif stream.say & TX_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
     stream.say = 0
+    if stream.datagram:
+        association_opened(shard, stream)
     return n
 
 

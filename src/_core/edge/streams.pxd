@@ -42,6 +42,9 @@ cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil
 # Whether that time runs.
 cdef bint edge_lingers(const Stream* stream) noexcept nogil
 
+# Set the timer of an association to when it ends if no datagram comes.
+cdef void edge_watch_association(Shard* shard, Stream* stream) noexcept nogil
+
 # Count the bytes that wait for the application, and the stream itself if the peer opened it, as held by the peer.
 cdef void edge_hold(Stream* stream) noexcept nogil
 

@@ -15,6 +15,7 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT
+from pcgrelay._core.edge.associations cimport association_due, association_end, association_terms
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove, edge_dirty, edge_ready, edge_unwait
 from pcgrelay._core.edge.setups cimport (
     setup_again, setup_drop, setup_end, setup_failed, setup_leave_flow, setup_report, setup_up,
@@ -25,6 +26,7 @@ from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session, session_count_export
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
+from pcgrelay._core.stream.service_tables cimport DatagramTerms, tables_terms
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
     LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
@@ -94,7 +96,10 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     timer_clear(&shard.wheel, &stream.timer)
     stream.dial = DIAL_NONE
     stream.writable = True
-    stream.readable = True
+    # A socket of datagrams is read as soon as it has one.
+    stream.readable = not stream.datagram
+    if stream.datagram:
+        edge_watch_association(shard, stream)
     if stream.direct:
         direct_connected(shard, stream)
         return
@@ -147,7 +152,8 @@ cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
 
 cdef bint edge_lingers(const Stream* stream) noexcept nogil:
     return stream.timer.next != NULL and (stream.flow != NULL or stream.direct) and stream.dial == DIAL_NONE \
-        and stream.far != FAR_CUT and stream.broken == BREAK_NONE and not stream_is_pending(stream)
+        and stream.far != FAR_CUT and stream.broken == BREAK_NONE and not stream_is_pending(stream) \
+        and not stream.datagram
 
 
 cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
@@ -166,6 +172,8 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
         edge_dirty(shard, stream)
     elif stream.dial != DIAL_NONE:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
+    elif stream.datagram:
+        association_timer(shard, stream)
     elif stream.far == FAR_CUT:
         # The worker looks.
         edge_dirty(shard, stream)
@@ -175,6 +183,24 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
         edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
     else:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_LINGER)
+
+
+# An association that nobody uses ends in order. The terms may have changed since the timer was set.
+cdef void association_timer(Shard* shard, Stream* stream) noexcept nogil:
+    cdef const DatagramTerms* terms = tables_terms(shard.tables, stream.opener, stream.number, stream.service,
+                                                   stream.service_length)
+    if stream.association == NULL:
+        return
+    if terms != NULL:
+        association_terms(stream.association, terms)
+    if shard.now_us < association_due(stream.association):
+        edge_watch_association(shard, stream)
+    else:
+        edge_abort(shard, stream, CODE_DONE, CAUSE_DONE)
+
+
+cdef void edge_watch_association(Shard* shard, Stream* stream) noexcept nogil:
+    timer_set(&shard.wheel, &stream.timer, association_due(stream.association))
 
 
 cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil:
@@ -229,6 +255,9 @@ cdef void edge_read_failed(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil:
     stream.far = FAR_ENDED
     stream.rule = rule
+    if stream.datagram:
+        edge_abort(shard, stream, code, CAUSE_DONE if code == CODE_DONE else CAUSE_FAR_RESET)
+        return
     if stream.broken != BREAK_NONE or (stream.out.count == 0 and (stream.dial != DIAL_NONE or stream.rx.received == 0)):
         edge_abort(shard, stream, code, CAUSE_FAR_RESET)
         return
@@ -316,6 +345,9 @@ cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
     end.cause = stream.cause
     end.remote = stream.far != FAR_OPEN
     end.rule = stream.rule
+    if stream.datagram:
+        end.datagram = True
+        association_end(shard, stream, end)
     end.service_length = stream.service_length
     memcpy(end.service, stream.service, stream.service_length)
     setup_report(shard, stream, end)

@@ -20,7 +20,7 @@ from pcgrelay._core.session.session cimport (
 )
 from pcgrelay._core.base.stats cimport (
     CAUSE_COUNT, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_COUNT, COUNT_LANES_CLOSED, COUNT_LANES_OPENED,
-    STATS_SERVICES, ListenerCounts, Stats,
+    DROP_CAUSES, STATS_SERVICES, ListenerCounts, Stats,
 )
 from pcgrelay._core.stream.meter cimport METER_BUCKETS, METER_HISTOGRAMS, METER_OUTCOMES, Meter, meter_at
 from pcgrelay._core.worker.worker cimport Worker
@@ -49,14 +49,17 @@ cdef tuple COUNTERS = (
     "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
     "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total", "streams_judged_total",
     "streams_moved_total", "streams_nudged_total", "datagram_frames_late_total", "datagram_frames_replayed_total",
-    "datagram_frames_no_lane_total", "datagram_frames_no_room_total",
+    "datagram_frames_no_lane_total", "datagram_frames_no_room_total", "datagrams_sent_total",
+    "datagrams_received_total", "datagrams_handed_total",
 )
+cdef tuple DROPS = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
 cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 cdef tuple METER_COUNTS = (
     *OUTCOMES, "tried", "moved", "early", "cut", "active", "sent_bytes", "received_bytes", "nudged",
 )
 cdef tuple METER_TIMES = ("setup_us", "answer_us", "rate_kib_s")
 assert len(OUTCOMES) == METER_OUTCOMES and len(METER_TIMES) == METER_HISTOGRAMS
+assert len(DROPS) == DROP_CAUSES
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 
 
@@ -66,6 +69,12 @@ cdef str name_of_reason(int64_t reason):
 
 cdef str name_of_cause(int64_t cause):
     return CAUSES[cause] if 0 <= cause < len(CAUSES) else "unknown"
+
+
+cdef tuple datagrams_of(const StreamEndEvent* end):
+    if not end.datagram:
+        return ()
+    return "udp", end.sent_datagrams, end.received_datagrams, tuple(end.dropped[i] for i in range(DROP_CAUSES))
 
 
 cdef tuple event_tuple(const Event* event):
@@ -81,7 +90,7 @@ cdef tuple event_tuple(const Event* event):
         return (kind, bool(end.opener), end.number, end.session, name, end.sent_bytes, end.received_bytes, end.open_us,
                 end.code, name_of_cause(end.cause), end.rule, bool(end.remote),
                 (end.outlet, end.setup_us, end.moved, bool(end.up), end.shadow, end.id_head, end.flow, end.stream,
-                 end.first_us))
+                 end.first_us, *datagrams_of(end)))
     if kind == EVENT_SETUP_ENDED:
         setup = &event.data.setup
         return (kind, setup.import_number, setup.outlet, METER_COUNTS[setup.outcome], name_of_cause(setup.cause),
@@ -138,6 +147,11 @@ cdef dict counters_total(Worker* workers, uint32_t count):
         for i in range(count):
             n += counter_get(&workers[i].shard.stats.cause[j])
         out[f"stream_end_{name.replace('-', '_')}_total"] = n
+    for j, name in enumerate(DROPS):
+        n = 0
+        for i in range(count):
+            n += counter_get(&workers[i].shard.stats.dropped[j])
+        out[f"datagrams_dropped_{name.replace('-', '_')}_total"] = n
     out["streams"] = counters_streams(workers, count)
     return out
 

@@ -15,7 +15,7 @@ cdef void ends_begin(Ends* self, bint detailed) noexcept nogil:
 
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    if end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
+    if end.datagram or end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
         return False
     if self.detailed and self.known == ENDS_DETAILS:
         return False

@@ -4,7 +4,8 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.face.counters cimport counters_meter
 from pcgrelay._core.face.registry cimport MeterEntry
-from pcgrelay._core.face.workers cimport Workers, workers_order
+from pcgrelay._core.face.datagrams cimport Datagrams
+from pcgrelay._core.face.workers cimport workers_order
 from pcgrelay._core.link.mailbox cimport ORDER_NUDGE, ORDER_STREAM, Order
 from pcgrelay._core.stream.meter cimport meter_new
 from pcgrelay._core.stream.service_tables cimport TABLES_OUTLETS
@@ -17,7 +18,7 @@ cdef enum:
     ROUND_LAST = 0xffffffff     # then their numbers begin anew
 
 
-cdef class Outlets(Workers):
+cdef class Outlets(Datagrams):
     """The workers of a node, with what concerns outlets. See outlets.pyi for the contract of each method."""
 
     def meter_open(self, uint32_t outlets) -> int:

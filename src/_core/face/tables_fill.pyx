@@ -8,14 +8,15 @@ from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX, wire_put16
 from pcgrelay._core.face.registry cimport MeterEntry
 from pcgrelay._core.stream.meter cimport meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    OUTLET_DIRECT, OUTLET_ENDED, ROUTE_PATH, ROUTE_ROUTES, ROUTE_SOURCE, ROUTE_SOURCES, ROUTE_TARGETS,
-    TABLES_OUTLETS, TABLES_SLOTS, Export, Import, Outlet, OutletKind, Outlets, Sources, Tables, Target, tables_drop,
-    tables_index, tables_new,
+    OUTLET_DIRECT, OUTLET_ENDED, ROUTE_PATH, ROUTE_PREFIXES, ROUTE_ROUTES, ROUTE_SOURCE, ROUTE_SOURCES, ROUTE_TARGETS,
+    TABLES_OUTLETS, TABLES_SLOTS, DatagramImport, DatagramTerms, Export, Import, Outlet, OutletKind, Outlets, Prefix,
+    Sources, Tables, Target, tables_drop, tables_index, tables_new,
 )
 
 
 cdef enum:
     PATIENCE_MOST_MS = 60000
+    TERMS_MOST_MS = 0x7fffffff
 
 
 cdef Tables* tables_fill(exports, imports, grants, dict meters) except NULL:
@@ -59,8 +60,37 @@ cdef fill_export(Export* out, row):
         fill_target(&out.targets[out.target_count], host, port)
         out.target_count += 1
     if more:
-        sources, out.tells_caller = more
+        sources, out.tells_caller, *last = more
         fill_sources(&out.sources, sources)
+        if last and last[0] is not None:
+            idle_ms, silent_ms, wait_ms = last[0]
+            fill_terms(&out.datagrams, idle_ms, silent_ms, wait_ms)
+
+
+cdef fill_terms(DatagramTerms* out, uint64_t idle_ms, uint64_t silent_ms, uint64_t wait_ms):
+    if not (1 <= idle_ms <= TERMS_MOST_MS and 1 <= silent_ms <= TERMS_MOST_MS and 1 <= wait_ms <= TERMS_MOST_MS):
+        raise ValueError(f"the times of associations and datagrams are 1 to {TERMS_MOST_MS} ms")
+    out.idle_us, out.silent_us, out.wait_us = idle_ms * 1000, silent_ms * 1000, wait_ms * 1000
+
+
+cdef fill_datagrams(DatagramImport* out, row):
+    idle_ms, silent_ms, wait_ms, out.associations, out.of_source, out.each_second, prefixes = row
+    fill_terms(&out.terms, idle_ms, silent_ms, wait_ms)
+    if len(prefixes) > ROUTE_PREFIXES:
+        raise ValueError(f"an import has at most {ROUTE_PREFIXES} prefixes of clients")
+    for host, bits in prefixes:
+        fill_prefix(&out.prefixes[out.prefix_count], host, bits)
+        out.prefix_count += 1
+
+
+cdef fill_prefix(Prefix* out, str host, uint32_t bits):
+    cdef Target address
+    cdef bint is_ipv6 = ":" in host
+    fill_target(&address, host, 0)
+    if host.startswith("/") or bits > (128 if is_ipv6 else 32):
+        raise ValueError(f"{host}/{bits} is no prefix")
+    memcpy(out.address, address.address + (8 if is_ipv6 else 4), 16 if is_ipv6 else 4)
+    out.family, out.bits = (<uint16_t*>address.address)[0], <uint16_t>bits
 
 
 cdef fill_sources(Sources* out, hosts):
@@ -108,7 +138,7 @@ cdef fill_target(Target* out, str host, uint16_t port):
     raise ValueError(f"{host!r} is not a numeric address")
 
 
-# The seventh field, of the outlets, may be absent.
+# The seventh field, of the outlets, and the eighth, of datagrams, may be absent.
 cdef fill_import(Import* out, row, dict meters):
     number, service, marking, priority, state, routes, *more = row
     fill_name(out.service, &out.service_length, service)
@@ -120,6 +150,13 @@ cdef fill_import(Import* out, row, dict meters):
         out.routes[out.route_count].precedence = precedence
         out.routes[out.route_count].weight = weight
         out.route_count += 1
+    if len(more) > 1 and more[1] is not None:
+        if more[0] is not None:
+            raise ValueError("an import of datagrams has the gateway alone")
+        out.datagrams = <DatagramImport*>calloc(1, sizeof(DatagramImport))
+        if out.datagrams == NULL:
+            raise MemoryError
+        fill_datagrams(out.datagrams, more[1])
     if more and more[0] is not None:
         out.outlets = <Outlets*>calloc(1, sizeof(Outlets))
         if out.outlets == NULL:

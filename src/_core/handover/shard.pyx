@@ -40,6 +40,7 @@ cdef enum:
     TAG_OF_LISTENER = 17
     TAG_PORTS = 18              # it writes its rings of ports, be there none
     TAG_RING = 19
+    TAG_DROPPED_DATAGRAMS = 20
 
 cdef enum:
     RING_NUMBER = 1
@@ -52,6 +53,7 @@ cdef void shard_fields(Tlv* self, Shard* shard) noexcept nogil:
     tlv_bytes(self, TAG_COUNT, shard.stats.count, sizeof(shard.stats.count))
     tlv_bytes(self, TAG_REFUSED, shard.stats.refused, sizeof(shard.stats.refused))
     tlv_bytes(self, TAG_CAUSE, shard.stats.cause, sizeof(shard.stats.cause))
+    tlv_bytes(self, TAG_DROPPED_DATAGRAMS, shard.stats.dropped, sizeof(shard.stats.dropped))
     tlv_number(self, TAG_STREAMS_OPEN, &shard.stats.streams, 8)
     tlv_bytes(self, TAG_OF_IMPORT, shard.stats.of_import, STATS_SERVICES * 4)
     tlv_bytes(self, TAG_OF_EXPORT, shard.stats.of_export, STATS_SERVICES * 4)

@@ -1,4 +1,5 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memset
 
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
@@ -6,9 +7,10 @@ from pcgrelay._core.base.tlv cimport (
 )
 from pcgrelay._core.edge.limits cimport limits_grow_up
 from pcgrelay._core.edge.lists cimport edge_direct_add, edge_dirty, edge_ready, edge_wait
+from pcgrelay._core.edge.associations cimport association_begin
 from pcgrelay._core.edge.setups cimport setup_begin, setup_drop
 from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
-from pcgrelay._core.stream.service_tables cimport TABLES_OUTLETS
+from pcgrelay._core.stream.service_tables cimport TABLES_OUTLETS, DatagramTerms
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM, Handle
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
@@ -19,9 +21,9 @@ from pcgrelay._core.base.ports cimport PortRing, ports_restore
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.stream.stream cimport (
-    BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED,
-    LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP, STREAM_IDLE, Dial, Setup, Stream,
-    stream_restore, stream_young_until,
+    ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED,
+    FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP,
+    STREAM_IDLE, Association, Dial, Setup, Stream, stream_restore, stream_young_until,
 )
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.base.timer cimport timer_set
@@ -76,6 +78,7 @@ cdef enum:
     TAG_PORT = 45
     TAG_YOUNG = 46              # when keep-alive is to be set; 0: it is
     TAG_DATAGRAM = 47
+    TAG_ASSOCIATION = 48
 
 cdef enum:
     TAG_STARTED = 1
@@ -93,6 +96,21 @@ cdef enum:
     TAG_SHADOW = 13
     TAG_STILL_BYTES = 14
     TAG_STILL = 15
+
+# What waits for a flow is not among them: it may be lost.
+cdef enum:
+    TAG_CLIENT_ADDRESS = 1
+    TAG_LOCAL_ADDRESS = 2
+    TAG_LISTENER_SERIAL = 3
+    TAG_WAIT = 4
+    TAG_IDLE = 5
+    TAG_SILENT = 6
+    TAG_TRAFFIC = 7
+    TAG_TX_DATAGRAMS = 8
+    TAG_SENT_DATAGRAMS = 9
+    TAG_RECEIVED_DATAGRAMS = 10
+    TAG_DROPPED_DATAGRAMS = 11
+    TAG_ANSWERED = 12
 
 # The halves of a direct stream, one of which may be gone.
 cdef enum:
@@ -219,6 +237,36 @@ cdef void setup_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
         tlv_fail(self, RESULT_BAD_FIELD)
 
 
+cdef void association_fields(Tlv* self, Association* association) noexcept nogil:
+    tlv_bytes(self, TAG_CLIENT_ADDRESS, association.client, ASSOCIATION_CLIENT)
+    tlv_bytes(self, TAG_LOCAL_ADDRESS, association.local, ASSOCIATION_LOCAL)
+    tlv_number(self, TAG_LISTENER_SERIAL, &association.serial, 4)
+    tlv_number(self, TAG_WAIT, &association.wait_us, 8)
+    tlv_number(self, TAG_IDLE, &association.idle_us, 8)
+    tlv_number(self, TAG_SILENT, &association.silent_us, 8)
+    tlv_number(self, TAG_TRAFFIC, &association.traffic_us, 8)
+    tlv_number(self, TAG_TX_DATAGRAMS, &association.tx_number, 8)
+    tlv_number(self, TAG_SENT_DATAGRAMS, &association.sent, 8)
+    tlv_number(self, TAG_RECEIVED_DATAGRAMS, &association.received, 8)
+    tlv_bytes(self, TAG_DROPPED_DATAGRAMS, association.dropped, sizeof(association.dropped))
+    tlv_number(self, TAG_ANSWERED, &association.answered, sizeof(association.answered))
+
+
+cdef void association_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
+    cdef DatagramTerms terms
+    cdef Tlv part
+    cdef uint64_t at = 0
+    if not tlv_enter(self, TAG_ASSOCIATION, &at, &part):
+        return
+    memset(&terms, 0, sizeof(terms))
+    if not association_begin(shard, stream, &terms):
+        tlv_fail(self, RESULT_NO_MEMORY)
+        return
+    association_fields(&part, stream.association)
+    if part.result != RESULT_OK or stream.association.idle_us == 0 or stream.association.silent_us == 0:
+        tlv_fail(self, RESULT_BAD_FIELD)
+
+
 cdef void dial_fields(Tlv* self, Shard* shard, Dial* dial) noexcept nogil:
     tlv_descriptor(self, TAG_SOCKET, &dial.handle.fd)
     dial.handle.shared = True
@@ -268,6 +316,10 @@ cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
         dial_fields(self, NULL, dial)
         tlv_shut(self, inner)
         dial = dial.next
+    if stream.association != NULL:
+        inner = tlv_open(self, TAG_ASSOCIATION)
+        association_fields(self, stream.association)
+        tlv_shut(self, inner)
     if stream.setup != NULL:
         inner = tlv_open(self, TAG_SETUP)
         setup_fields(self, stream.setup)
@@ -331,15 +383,28 @@ cdef Stream* half_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
 cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, uint64_t due_us) noexcept nogil:
     if stream.service_length > WIRE_SERVICE_MAX or stream.broken > BREAK_LEFT or stream.listener >= STATS_LISTENERS:
         return False
+    if stream.datagram and flow == NULL:
+        return False
     if direct:
         return stream.say == 0 and stream.life == LIFE_LIVE and (stream.handle.fd >= 0 or stream.dial != DIAL_NONE) \
             and (not stream.opener or (stream.setup != NULL and stream.dial == DIAL_NONE))
     if flow == NULL:
         return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
             and stream.dial == DIAL_NONE
-    if map_find(&flow.streams, stream.id) != NULL:
+    if map_find(&flow.streams, stream.id) != NULL or not association_is_sound(stream):
         return False
     return stream.life == LIFE_LIVE or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
+
+
+# An association has a socket of its own, or that of its listener, and a far edge in any case.
+cdef bint association_is_sound(const Stream* stream) noexcept nogil:
+    if stream.association == NULL:
+        return not stream.datagram or stream.life != LIFE_LIVE
+    if not stream.datagram or stream.life != LIFE_LIVE or stream.setup != NULL or stream.beside != NULL:
+        return False
+    if not stream.opener:
+        return stream.association.serial == 0
+    return stream.association.serial != 0 and stream.handle.fd < 0
 
 
 cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexcept nogil:
@@ -358,6 +423,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
     queue_read(self, TAG_OUT, shard, &stream.out)
     dials_read(self, shard, stream)
     setup_read(self, shard, stream)
+    association_read(self, shard, stream)
     if not stream_is_sound(stream, flow, direct, due_us):
         tlv_fail(self, RESULT_BAD_FIELD)
     elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
@@ -366,6 +432,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
         queue_free(&stream.out, &shard.pool)
         dials_free(shard, stream)
         setup_drop(shard, stream)
+        pool_free(&shard.pool, stream.association, sizeof(Association))
         pool_free(&shard.pool, stream, sizeof(Stream))
         return NULL
     if due_us != 0:

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport pointer_get
 from pcgrelay._core.base.ports cimport PortRange
+from pcgrelay._core.base.stats cimport DROP_CAUSES
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.stream.service_tables cimport Tables
 
@@ -45,6 +46,7 @@ cdef enum OrderKind:
     ORDER_STREAM                # an accepted socket for a flow of this worker
     ORDER_NUDGE                 # a round over the streams of an outlet
     ORDER_PORTS
+    ORDER_DATAGRAMS             # of clients of another worker's socket
 
 # LINK_ADD. One reference of the gauge passes to the worker.
 cdef struct LinkOrder:
@@ -131,6 +133,7 @@ cdef struct StreamOrder:
 cdef struct ListenOrder:
     uint32_t import_number
     uint32_t listener           # the number of its counts; 0: none
+    bint datagrams              # the socket is one of UDP
 
 # NUDGE, and STREAMS_NUDGED: what was asked, and what the workers before have found.
 cdef struct NudgeOrder:
@@ -154,7 +157,17 @@ cdef struct Settings:
     uint64_t rekey_bytes
     uint64_t rekey_us
 
+# Datagrams of clients whose import has no flow on the worker that has the socket. Behind it, for each one of them:
+# client, local address (see Association), u32 length, and its bytes.
+cdef struct DatagramBatch:
+    uint32_t import_number
+    uint32_t origin             # the worker of the socket,
+    uint32_t serial             # and the number of its listener there
+    uint32_t count
+    uint32_t size               # in bytes, of all that comes behind
+
 cdef union OrderArgs:
+    DatagramBatch* datagrams    # DATAGRAMS, with a copy of the socket: it passes
     PortRange* ports            # PORTS: it passes; NULL: the system chooses
     LinkOrder link
     CloseOrder close
@@ -253,6 +266,10 @@ cdef struct StreamEndEvent:
     uint32_t flow               # and 0 here
     uint32_t stream
     uint32_t first_us           # an opener's: until the first byte of the far side; 0: there was none
+    bint datagram               # it was an association, and these are of its datagrams
+    uint64_t sent_datagrams
+    uint64_t received_datagrams
+    uint32_t dropped[DROP_CAUSES]
     uint32_t service_length
     uint8_t service[64]
 

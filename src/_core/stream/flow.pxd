@@ -66,7 +66,7 @@ from pcgrelay._core.frame.pace cimport Pace
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
 from pcgrelay._core.crypto.replay cimport Replay
 from pcgrelay._core.base.result cimport Result
-from pcgrelay._core.stream.stream cimport Stream
+from pcgrelay._core.stream.stream cimport AssociationList, Stream
 from pcgrelay._core.stream.stream_list cimport StreamList
 
 
@@ -107,6 +107,7 @@ cdef struct Flow:
     Map streams                 # by id
     StreamList small            # streams with something to send or read: interactive ones first,
     StreamList bulk             # then those whose last read was large
+    AssociationList datagrams   # associations with datagrams to send
     Flow* next_active           # in the shard's list of flows with ready streams
     Flow* next_due              # in the shard's list of flows that owe an ACK
     Buf* retained               # oldest first

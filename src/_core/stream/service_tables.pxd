@@ -13,6 +13,7 @@ cdef enum:
     ROUTE_PATH = 107            # bytes of a unix socket's path, without the zero behind it
     ROUTE_TARGETS = 8
     ROUTE_SOURCES = 8
+    ROUTE_PREFIXES = 64
     ROUTE_ROUTES = 64
     TABLES_OUTLETS = 4          # of an import: the gateway, and up to three others
     TABLES_SLOTS = 200          # each of a half per cent of its set-ups
@@ -50,6 +51,26 @@ cdef struct Sources:
     Source each[ROUTE_SOURCES]
     uint32_t count
 
+# How long an association of a service of datagrams lasts, and how long a datagram waits for its flow.
+cdef struct DatagramTerms:
+    uint64_t idle_us            # without a datagram either way. 0: it is a service of streams
+    uint64_t silent_us          # the same where nothing was ever answered
+    uint64_t wait_us
+
+# Addresses of clients.
+cdef struct Prefix:
+    uint8_t address[16]
+    uint16_t family
+    uint16_t bits
+
+cdef struct DatagramImport:
+    DatagramTerms terms
+    uint32_t associations       # at most, on all workers;
+    uint32_t of_source          # of these, of one address,
+    uint32_t each_second        # and new ones. 0: no limit
+    uint32_t prefix_count       # 0: all clients are served
+    Prefix prefixes[ROUTE_PREFIXES]
+
 cdef struct Export:
     Export* next                # with the same hash of the name
     Target targets[ROUTE_TARGETS]
@@ -60,6 +81,7 @@ cdef struct Export:
     uint32_t state
     uint64_t connect_us
     Sources sources
+    DatagramTerms datagrams
     bint tells_caller           # its targets get a header of the PROXY protocol before the first byte
     uint32_t service_length
     uint8_t service[64]
@@ -92,6 +114,7 @@ cdef struct Outlets:
 cdef struct Import:
     Route routes[ROUTE_ROUTES]
     Outlets* outlets            # owned; NULL: the gateway alone
+    DatagramImport* datagrams   # owned; NULL: it is a service of streams
     uint32_t route_count
     uint32_t number
     uint32_t marking
@@ -122,6 +145,10 @@ cdef void tables_hold(Tables* self) noexcept nogil
 cdef void tables_drop(Tables* self) noexcept nogil
 
 cdef const Export* tables_export(const Tables* self, const uint8_t* service, uint32_t length) noexcept nogil
+# Whether its service is one of datagrams.
+cdef inline bint export_is_of_datagrams(const Export* self) noexcept nogil:
+    return self.datagrams.idle_us != 0
+
 # Whether an import has no route over the gateway, and nobody waits for one.
 cdef inline bint import_is_down(const Import* self) noexcept nogil:
     return self.state <= IMPORT_UNCLEARED
@@ -131,4 +158,8 @@ cdef inline Cause import_down_cause(const Import* self) noexcept nogil:
     return CAUSE_MARKING if self.state == IMPORT_UNCLEARED else CAUSE_NO_ROUTE
 
 cdef const Import* tables_import(const Tables* self, uint32_t number) noexcept nogil
+
+# The terms of the associations of an import (by its number) or export (by its name). NULL: there are none.
+cdef const DatagramTerms* tables_terms(const Tables* self, bint of_import, int number, const uint8_t* service,
+                                       uint32_t length) noexcept nogil
 cdef bint tables_grants(const Tables* self, uint32_t session, uint32_t export_number) noexcept nogil

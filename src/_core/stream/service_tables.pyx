@@ -63,6 +63,7 @@ cdef void tables_drop(Tables* self) noexcept nogil:
             if self.imports[i].outlets != NULL:
                 meter_drop(self.imports[i].outlets.meter)
                 free(self.imports[i].outlets)
+            free(self.imports[i].datagrams)
     free(self.exports)
     free(self.imports)
     free(self.grants)
@@ -83,6 +84,17 @@ cdef const Import* tables_import(const Tables* self, uint32_t number) noexcept n
     if self == NULL:
         return NULL
     return <const Import*>map_find(&self.imports_by_number, number + 1)
+
+
+cdef const DatagramTerms* tables_terms(const Tables* self, bint of_import, int number, const uint8_t* service,
+                                       uint32_t length) noexcept nogil:
+    cdef const Import* entry
+    cdef const Export* export
+    if of_import:
+        entry = tables_import(self, <uint32_t>number)
+        return NULL if entry == NULL or entry.datagrams == NULL else &entry.datagrams.terms
+    export = tables_export(self, service, length)
+    return NULL if export == NULL or export.datagrams.idle_us == 0 else &export.datagrams
 
 
 cdef bint tables_grants(const Tables* self, uint32_t session, uint32_t export_number) noexcept nogil:

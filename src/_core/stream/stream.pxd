@@ -9,13 +9,18 @@
 # another outlet, and what is left of the stream at the far edge is reset by another record. The state is written here
 # alone.
 #
+# A stream of datagrams is an association: of one client, or with the target on its behalf. It opens and is accepted as
+# any other, but has neither credit nor FIN; RESET alone ends it, with the code DONE once it is idle.
+#
 # A direct stream has no far edge. It is two streams, the application's and that of its target: each is the other's
 # partner, and what one reads the other writes.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
+from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.base.queue cimport Queue
+from pcgrelay._core.base.stats cimport DROP_CAUSES
 from pcgrelay._core.base.timer cimport Timer
 from pcgrelay._core.stream.meter cimport Meter
 
@@ -152,6 +157,46 @@ cdef struct Setup:
     uint8_t moved               # how often it was led on
     uint32_t shadow             # the control plane's own has this number: its outlet is fixed, its figures stand apart
 
+cdef enum:
+    ASSOCIATION_CLIENT = 28     # a socket address of IPv4 or IPv6; what does not name a client is zero
+    ASSOCIATION_LOCAL = 20      # the local address that a client asked, and the interface of one of a link
+
+# What a stream of datagrams has beside its record. What comes from its socket waits here for the flow. What comes for
+# the socket is in Stream.out, until the turn's frame has been handled: it is sent then, or dropped.
+cdef struct Association:
+    Stream* stream
+    Association* newer          # of all clients of a listener, by when each was heard of last
+    Association* older
+    Association* newer_of_source  # the same of those with one address
+    Association* older_of_source
+    Association* same           # another client with the same hash
+    void* clients               # Clients* of the listener. NULL: the socket is its own, connected to the target
+    void* source                # ClientSource*
+    Association* following      # of the flow, those with datagrams that may be sent
+    Association* previous
+    Buf* first                  # owned: what waits, oldest first; Buf.number: since when
+    Buf* last
+    uint32_t waiting
+    uint32_t waiting_bytes
+    uint64_t wait_us            # nothing waits longer
+    uint64_t idle_us            # it ends after so long without a datagram,
+    uint64_t silent_us          # or after so long if nothing was ever answered
+    uint64_t traffic_us         # when one went either way last
+    uint64_t tx_number
+    uint64_t sent               # datagrams of the client or target, in frames
+    uint64_t received           # and for it
+    uint32_t dropped[DROP_CAUSES]
+    uint32_t hash
+    uint32_t serial             # the number of its listener, from 1
+    uint8_t client[ASSOCIATION_CLIENT]
+    uint8_t local[ASSOCIATION_LOCAL]
+    bint answered               # something came from the target's side
+    bint listed                 # among those of the flow
+
+cdef struct AssociationList:
+    Association* head
+    Association* tail
+
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
@@ -164,6 +209,7 @@ cdef struct Stream:
     Dial* beside                # owned
     Setup* setup                # owned; NULL: its import has the gateway alone, or it is not an opener
     Stream* partner             # of a direct stream: the other half, while both live
+    Association* association    # owned; NULL: it is a stream of bytes, or has ended
     Queue out                   # bytes for the application
     SendCredit tx
     ReceiveCredit rx

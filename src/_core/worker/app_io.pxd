@@ -28,6 +28,12 @@ cdef inline void app_deliver_lent(Worker* self) noexcept nogil:
     app_deliver(self)
     self.shard.lent = False
 
-# Take a listening socket; close those of an import, or all if number is -1.
+# Take a listening socket, or one of an import of datagrams; close those of an import, or all if number is -1.
 cdef void app_listen(Worker* self, Order* order) noexcept nogil
 cdef void app_unlisten(Worker* self, int number) noexcept nogil
+
+# Close copies of other workers' sockets that no association needs.
+cdef void app_forget(Worker* self) noexcept nogil
+
+# Close those that accept connections. One of datagrams is needed by the associations that go on.
+cdef void app_drain(Worker* self) noexcept nogil

@@ -31,6 +31,10 @@ from pcgrelay._core.stream.stream cimport (
     OUT_FIN_DUE, OUT_SHUT, SETUP_FAILED, STREAM_CLOSED, STREAM_IDLE, Setup, Stream, stream_hang_up, stream_is_shadow,
 )
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
+from pcgrelay._core.worker.datagram_io cimport (
+    datagram_io_close, datagram_io_deliver, datagram_io_event, datagram_io_flush,
+)
+from pcgrelay._core.worker.datagram_sockets cimport datagram_listen, datagram_unlisten
 from pcgrelay._core.worker.direct_io cimport direct_io_written
 from pcgrelay._core.worker.sockets cimport sockets_end_as, sockets_is_kept_back, sockets_tune
 from pcgrelay._core.worker.worker cimport (
@@ -143,6 +147,9 @@ cdef bint hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, 
 cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
     if stream.life != LIFE_LIVE or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
         return
+    if stream.datagram:
+        datagram_io_event(self, stream)
+        return
     if stream.dial != DIAL_NONE:
         dial_told(self, stream, events)
         return
@@ -188,12 +195,15 @@ cdef void app_deliver(Worker* self) noexcept nogil:
     cdef Elsewhere elsewhere
     cdef uint32_t first = 0
     cdef uint64_t* copied = &shard.stats.count[COUNT_SETTLED_BYTES]
-    while shard.dirty_streams != NULL:
+    while next_dirty_or_flush(self):
         stream = shard.dirty_streams
         shard.dirty_streams = stream.next_dirty
         if shard.dirty_streams == NULL:
             shard.dirty_last = NULL
         stream.dirty = False
+        if stream.datagram:
+            deliver_datagrams(self, stream)
+            continue
         if stream.life != LIFE_LIVE:
             dial_drop(self, stream)
             if stream.handle.fd >= 0:
@@ -225,6 +235,20 @@ cdef void app_deliver(Worker* self) noexcept nogil:
         if stream.life == LIFE_LIVE and queue_own_counted(&stream.out, &shard.pool, False, &first, copied) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         edge_hold(stream)
+
+
+# Whether there is a marked stream. Datagrams for all of them are written first, which may mark one more.
+cdef bint next_dirty_or_flush(Worker* self) noexcept nogil:
+    if self.shard.dirty_streams == NULL and self.datagrams != NULL:
+        datagram_io_flush(self)
+    return self.shard.dirty_streams != NULL
+
+
+cdef void deliver_datagrams(Worker* self, Stream* stream) noexcept nogil:
+    if stream.life == LIFE_LIVE:
+        datagram_io_deliver(self, stream)
+    else:
+        datagram_io_close(self, stream)
 
 
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
@@ -307,7 +331,11 @@ cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
 
 
 cdef void app_listen(Worker* self, Order* order) noexcept nogil:
-    cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
+    cdef Listener* listener
+    if order.args.listen.datagrams:
+        datagram_listen(self, order)
+        return
+    listener = <Listener*>calloc(1, sizeof(Listener))
     if listener == NULL:
         close(order.fd)
         return
@@ -324,16 +352,39 @@ cdef void app_listen(Worker* self, Order* order) noexcept nogil:
     worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)
 
 
-# Close the listeners of an import; of all, if number is -1.
 cdef void app_unlisten(Worker* self, int number) noexcept nogil:
+    unlisten(self, number, False)
+
+
+cdef void app_drain(Worker* self) noexcept nogil:
+    unlisten(self, -1, True)
+
+
+cdef void app_forget(Worker* self) noexcept nogil:
     cdef Listener** at = &self.listeners
-    cdef Listener* listener
     while at[0] != NULL:
-        listener = at[0]
-        if number != -1 and listener.number != <uint32_t>number:
-            at = &listener.next
-            continue
-        at[0] = listener.next
-        worker_close(self, &listener.handle, False)
-        listener.next = self.deferred_listeners
-        self.deferred_listeners = listener
+        if at[0].origin != 0 and at[0].clients.count == 0:
+            take_out(self, at)
+        else:
+            at = &at[0].next
+
+
+# drains: those of datagrams stay.
+cdef void unlisten(Worker* self, int number, bint drains) noexcept nogil:
+    cdef Listener** at = &self.listeners
+    while at[0] != NULL:
+        if (number != -1 and at[0].number != <uint32_t>number) or (drains and at[0].clients != NULL):
+            at = &at[0].next
+        else:
+            take_out(self, at)
+
+
+# Close a listener and take it out of the list. epoll's events of this turn may still name it.
+cdef void take_out(Worker* self, Listener** at) noexcept nogil:
+    cdef Listener* listener = at[0]
+    at[0] = listener.next
+    if listener.clients != NULL:
+        datagram_unlisten(self, listener)
+    worker_close(self, &listener.handle, False)
+    listener.next = self.deferred_listeners
+    self.deferred_listeners = listener

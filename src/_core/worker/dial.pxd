@@ -7,6 +7,9 @@ from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.worker.worker cimport Worker
 
 
+# End a stream whose target could not be reached, for this reason.
+cdef void dial_give_up(Worker* self, Stream* stream, int error) noexcept nogil
+
 # Try the next address of the target. error: why the last one failed, or 0.
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil
 

@@ -60,7 +60,7 @@ cdef Cause cause_of(int error) noexcept nogil:
     return CAUSE_TARGET_UNREACHABLE
 
 
-cdef void give_up(Worker* self, Stream* stream, int error) noexcept nogil:
+cdef void dial_give_up(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef Cause cause = cause_of(error)
     cdef uint32_t code = CODE_UNREACHABLE
     if cause == CAUSE_NO_LOCAL_PORT or cause == CAUSE_DESCRIPTORS:
@@ -108,7 +108,7 @@ cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
             targets_again(&self.shard, stream)
             return
     if stream.handle.fd < 0 and stream.beside == NULL:
-        give_up(self, stream, error)
+        dial_give_up(self, stream, error)
     else:
         targets_dialled(&self.shard, stream)
 
@@ -203,7 +203,7 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
         if worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_MOD):
             connected(self, stream, events, error)
         else:
-            give_up(self, stream, errno)
+            dial_give_up(self, stream, errno)
 
 
 # A target that was slow to answer may have an old stream.
@@ -218,7 +218,7 @@ cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) no
     # The other end of a unix socket that is closed shows as an end too, and is one in order.
     cdef bint broken = events & EPOLLERR != 0 or error != 0
     if targets_tell_caller(&self.shard, stream) and not broken and not tell_caller(self, stream):
-        give_up(self, stream, errno)
+        dial_give_up(self, stream, errno)
         return
     edge_connected(&self.shard, stream)
     keep_alive_in_time(self, stream)

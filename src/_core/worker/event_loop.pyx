@@ -1,5 +1,5 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from pcgrelay._core.base.atomics cimport counter_add, flag_is_up
@@ -9,9 +9,12 @@ from pcgrelay._core.worker.dial cimport dial_beside_told
 from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
 from pcgrelay._core.edge.limits cimport limits_follow, limits_timer
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove
+from pcgrelay._core.worker.datagram_io cimport datagram_io_clients, datagram_io_stop
 from pcgrelay._core.worker.direct_io cimport direct_io_serve
 from pcgrelay._core.edge.streams cimport edge_abort, edge_timer
-from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.base.handle cimport (
+    HANDLE_DATAGRAMS, HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle,
+)
 from pcgrelay._core.handover.shard cimport handover_wipe
 from pcgrelay._core.link.lane cimport lane_forgive
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, shard_events_pass
@@ -26,8 +29,10 @@ from pcgrelay._core.link.mailbox cimport (
 from pcgrelay._core.base.map cimport map_any, map_free
 from pcgrelay._core.base.ports cimport ports_free, ports_tick
 from pcgrelay._core.worker.orders cimport orders_drop, orders_take
-from pcgrelay._core.worker.frame_builder cimport frame_builder_can_serve, frame_builder_serve
-from pcgrelay._core.worker.app_io cimport app_accept, app_deliver, app_event, app_has_room, app_unlisten
+from pcgrelay._core.worker.frame_builder cimport frame_builder_can_serve, frame_builder_expire, frame_builder_serve
+from pcgrelay._core.worker.app_io cimport (
+    app_accept, app_deliver, app_event, app_forget, app_has_room, app_unlisten,
+)
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.link.relay cimport Path, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
@@ -43,7 +48,7 @@ from pcgrelay._core.worker.lane_io cimport (
 from pcgrelay._core.base.wire cimport CODE_DRAINING
 from pcgrelay._core.worker.sockets cimport sockets_keep_alive
 from pcgrelay._core.worker.worker cimport (
-    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
+    WORKER_PORTS, WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
 
 
@@ -83,9 +88,12 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
     # malloc returns such a block 16 bytes behind the start of a page. To there the kernel copies what lies at the start
     # of a page of its own, which is most of bulk, at half the speed.
     self.space = <uint8_t*>aligned_alloc(PAGE, WORKER_SLOTS * WORKER_SLOT)
+    # The system gives a page of it as it is touched.
+    self.closed_s = <uint32_t*>calloc(WORKER_PORTS, sizeof(uint32_t))
     self.mailbox_handle.kind = HANDLE_MAILBOX
     self.mailbox_handle.fd = wake_fd
-    if not mailbox_start(&self.mailbox, wake_fd) or wake_fd < 0 or self.epoll_fd < 0 or self.space == NULL:
+    if not mailbox_start(&self.mailbox, wake_fd) or wake_fd < 0 or self.epoll_fd < 0 or self.space == NULL \
+            or self.closed_s == NULL:
         return False
     return worker_watch(self, &self.mailbox_handle, EPOLLIN, EPOLL_CTL_ADD)
 
@@ -138,7 +146,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
         order = mailbox_drain(&self.mailbox)
         if order == NULL:
             break
-        orders_drop(order)
+        orders_drop(self, order)
     rounds_drop(self)
     app_unlisten(self, -1)
     app_deliver(self)
@@ -153,6 +161,8 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     map_free(&shard.sessions)
     ports_free(&shard.ports, &shard.pool)
     pool_stop(&shard.pool)
+    datagram_io_stop(self)
+    free(self.closed_s)
     free(self.space)
     close(self.epoll_fd)
     close(self.mailbox_handle.fd)
@@ -162,6 +172,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
 cdef void loop_abandon(Worker* self) noexcept nogil:
     handover_wipe(&self.shard)
     rounds_drop(self)
+    datagram_io_stop(self)
     free(self.space)
     self.space = NULL
     close(self.epoll_fd)
@@ -203,6 +214,8 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
             dial_beside_told(self, <Dial*>handle, events[i].events)
         elif handle.kind == HANDLE_LISTENER:
             app_accept(self, <Listener*>handle)
+        elif handle.kind == HANDLE_DATAGRAMS:
+            datagram_io_clients(self, <Listener*>handle)
         else:
             orders_take(self)
     app_deliver(self)
@@ -288,6 +301,7 @@ cdef void tick(Worker* self) noexcept nogil:
             # The table has changed during the walk; the next tick visits the rest.
             break
     ports_tick(&shard.ports, &shard.pool, shard.now_us)
+    frame_builder_expire(self)
     session = session_hoarder(shard)
     if session != NULL:
         edge_session_fail(shard, session, RESULT_BUDGET)
@@ -307,6 +321,7 @@ cdef void tick(Worker* self) noexcept nogil:
             listener.paused = False
             worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
         listener = listener.next
+    app_forget(self)
     if shard.dying_paths != NULL:
         relay_sweep(shard, False)
     if shard.losts_owed:

@@ -2,6 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc, buf_alloc_word
+from pcgrelay._core.edge.associations cimport associations_expire, associations_fill, associations_room
 from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx
 from pcgrelay._core.frame.credit cimport credit_left
 from pcgrelay._core.edge.lists cimport edge_activate, edge_bury, edge_ready
@@ -12,10 +13,11 @@ from pcgrelay._core.stream.stream_list cimport StreamList, list_pop, list_push
 from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Shard, flow_lane
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
-from pcgrelay._core.base.result cimport RESULT_OK, Result
+from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
+from pcgrelay._core.session.datagrams cimport session_datagrams, session_takes_datagrams
 from pcgrelay._core.session.session cimport flow_session, session_bundle
-from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
+from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS, DROP_QUEUE
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream,
 )
@@ -34,6 +36,8 @@ cdef enum:
 cdef bint frame_builder_can_serve(Worker* self) noexcept nogil:
     cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
+        if flow.datagrams.head != NULL and session_takes_datagrams(&self.shard, flow):
+            return True
         if flow_is_open(flow) and flow_bears_reads(flow, &self.shard.pool, self.shard.now_us) \
                 and (flow.small.head != NULL or bears_bulk(self, flow)):
             return True
@@ -68,7 +72,7 @@ cdef void frame_builder_serve(Worker* self) noexcept nogil:
         if shard.active_first == NULL:
             shard.active_last = NULL
         flow.active = False
-        if flow.small.head == NULL and flow.bulk.head == NULL:
+        if flow.small.head == NULL and flow.bulk.head == NULL and flow.datagrams.head == NULL:
             continue
         edge_activate(shard, flow)
         if serve_flow(self, flow):
@@ -78,10 +82,55 @@ cdef void frame_builder_serve(Worker* self) noexcept nogil:
             stuck = flow
 
 
+# Datagrams come first: what is to be read of streams can wait in its socket. False: nothing was sent. Otherwise the
+# session may have ended, and the flow with it.
+cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
+    cdef bint sent = False
+    if flow.datagrams.head != NULL and not serve_datagrams(self, flow, &sent):
+        return True
+    return serve_streams(self, flow) or sent
+
+
+# Send the datagrams that wait; *sent: there were some. False: the session has ended, and the flow with it.
+cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Result answer
+    cdef Buf* buf
+    cdef uint32_t room, used
+    cdef uint32_t count = 0
+    while flow.datagrams.head != NULL and session_takes_datagrams(shard, flow):
+        room = associations_room(flow, WIRE_BODY_MAX)
+        buf = buf_alloc(&shard.pool, WIRE_PREFIX + room, False)
+        if buf == NULL:
+            break
+        used = associations_fill(shard, flow, buf_data(buf) + WIRE_PREFIX, room, &count)
+        if used == 0:
+            buf_drop(&shard.pool, buf)
+            continue
+        answer = session_datagrams(shard, flow, buf, used)
+        if answer == RESULT_BUDGET:
+            counter_add(&shard.stats.dropped[DROP_QUEUE], count)
+            break
+        if answer != RESULT_OK:
+            edge_session_fail(shard, flow_session(flow), answer)
+            return False
+        sent[0] = True
+    return True
+
+
+cdef void frame_builder_expire(Worker* self) noexcept nogil:
+    cdef Flow* flow = self.shard.active_first
+    while flow != NULL:
+        if flow.datagrams.head != NULL:
+            associations_expire(&self.shard, flow)
+        flow = flow.next_active
+
+
 # Send everything small that is ready in one frame, and one bulk read. False: nothing was sent. Otherwise the session
 # may have ended, and the flow with it.
-cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
+cdef bint serve_streams(Worker* self, Flow* flow) noexcept nogil:
     cdef Shard* shard = &self.shard
+    cdef bint sent = True
     cdef Buf* buf
     cdef uint8_t* body
     cdef uint32_t used = 0
@@ -109,7 +158,9 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if used == 0:
         buf_drop(&shard.pool, buf)
         return False
-    send_bundle(shard, flow, buf, used)
+    if send_bundle(shard, flow, buf, used) and flow.datagrams.head != NULL:
+        # Of associations that the bundle has opened.
+        serve_datagrams(self, flow, &sent)
     return True
 
 

@@ -1,11 +1,12 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
+from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.tlv cimport (
-    Tlv, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
+    Tlv, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
 from pcgrelay._core.stream.flow cimport Flow, flow_stream_next
-from pcgrelay._core.base.handle cimport HANDLE_LISTENER
+from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS, HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
 from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.linux cimport (
@@ -15,9 +16,11 @@ from pcgrelay._core.base.map cimport Map, map_free
 from pcgrelay._core.base.ports cimport PORTS_AGAIN_US, PORTS_UNKNOWN
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
 from pcgrelay._core.session.session cimport Session, session_next
+from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_next
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.stream.stream cimport Dial, Stream
-from pcgrelay._core.worker.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
+from pcgrelay._core.worker.datagram_sockets cimport datagram_clients, datagram_port_is_quiet, datagram_restore
+from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_PORTS, Listener, Worker, worker_watch
 
 # Tags in the container of a worker continue those of its shard, and never change their meaning either.
 cdef enum:
@@ -25,6 +28,13 @@ cdef enum:
     LISTENER_NUMBER = 1
     LISTENER_SOCKET = 2
     LISTENER_COUNTS = 3
+    LISTENER_SERIAL = 4
+    LISTENER_DATAGRAMS = 5
+    LISTENER_ORIGIN = 6
+    LISTENER_ORIGIN_SERIAL = 7
+
+cdef enum:
+    WORKER_CLOSED_PORTS = 33    # of UDP: the time << 16, and the port
 
 cdef extern from *:
     """
@@ -37,14 +47,77 @@ cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
     cdef Listener* listener = worker.listeners
     cdef uint64_t mark
     handover_write(self, &worker.shard)
+    closed_ports_write(self, worker)
     while listener != NULL:
         mark = tlv_open(self, WORKER_LISTENER)
-        tlv_number(self, LISTENER_NUMBER, &listener.number, 4)
-        tlv_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
-        tlv_number(self, LISTENER_COUNTS, &listener.counts, 4)
+        listener_fields(self, worker, listener)
         listener.handle.shared = True
         tlv_shut(self, mark)
         listener = listener.next
+
+
+cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcept nogil:
+    cdef uint32_t serial = 0 if listener.clients == NULL else listener.clients.serial
+    cdef bint datagrams = listener.clients != NULL
+    tlv_number(self, LISTENER_NUMBER, &listener.number, 4)
+    tlv_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
+    tlv_number(self, LISTENER_COUNTS, &listener.counts, 4)
+    if not self.reading and not datagrams:
+        return
+    tlv_number(self, LISTENER_SERIAL, &serial, 4)
+    tlv_number(self, LISTENER_DATAGRAMS, &datagrams, sizeof(datagrams))
+    tlv_number(self, LISTENER_ORIGIN, &listener.origin, 4)
+    tlv_number(self, LISTENER_ORIGIN_SERIAL, &listener.origin_serial, 4)
+    if not self.reading or not datagrams:
+        return
+    listener.handle.kind = HANDLE_DATAGRAMS
+    if not datagram_clients(worker, listener):
+        tlv_fail(self, RESULT_NO_MEMORY)
+        return
+    listener.clients.serial = serial
+    listener.clients.is_restored = True
+    worker.serials = max(worker.serials, serial)
+
+
+# Streams were read before their listeners.
+cdef bint find_listeners(Worker* worker) noexcept nogil:
+    cdef StreamWalk walk
+    cdef Stream* stream
+    cdef Listener* listener
+    memset(&walk, 0, sizeof(walk))
+    stream = stream_walk_next(&worker.shard, &walk)
+    while stream != NULL:
+        if stream.association != NULL and stream.association.serial != 0:
+            listener = worker.listeners
+            while listener != NULL \
+                    and (listener.clients == NULL or listener.clients.serial != stream.association.serial):
+                listener = listener.next
+            if listener == NULL or not datagram_restore(worker, listener, stream.association):
+                return False
+        stream = stream_walk_next(&worker.shard, &walk)
+    return True
+
+
+cdef void closed_ports_write(Tlv* self, Worker* worker) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, WORKER_CLOSED_PORTS)
+    cdef uint64_t item
+    cdef uint32_t port
+    for port in range(WORKER_PORTS):
+        if not datagram_port_is_quiet(worker, <uint16_t>port):
+            item = (<uint64_t>worker.closed_s[port]) << 16 | port
+            tlv_raw(self, &item, sizeof(item))
+    tlv_shut(self, mark)
+
+
+cdef void closed_ports_read(Tlv* self, Worker* worker) noexcept nogil:
+    cdef uint64_t at = 0, n = 0, item
+    cdef uint8_t* p = NULL
+    while tlv_next(self, WORKER_CLOSED_PORTS, &at, &p, &n):
+        while n >= sizeof(item):
+            memcpy(&item, p, sizeof(item))
+            p += sizeof(item)
+            n -= sizeof(item)
+            worker.closed_s[item & 0xffff] = <uint32_t>(item >> 16)
 
 
 cdef void worker_handover_read(Tlv* self, Worker* worker, Map* link_gauges, Map* session_gauges) noexcept nogil:
@@ -54,6 +127,9 @@ cdef void worker_handover_read(Tlv* self, Worker* worker, Map* link_gauges, Map*
     worker.shard.pool.limit = limit
     if self.result == RESULT_OK:
         listeners_read(self, worker)
+        closed_ports_read(self, worker)
+    if self.result == RESULT_OK and not find_listeners(worker):
+        tlv_fail(self, RESULT_BAD_FIELD)
     if worker.shard.ports.from_us == PORTS_UNKNOWN:
         # One that the other process has just closed could be taken here.
         worker.shard.ports.from_us = monotonic_us() + 2 * PORTS_AGAIN_US
@@ -82,9 +158,8 @@ cdef void listeners_read(Tlv* self, Worker* worker) noexcept nogil:
             tlv_fail(self, RESULT_NO_MEMORY)
             return
         listener.handle.kind = HANDLE_LISTENER
-        tlv_number(&inner, LISTENER_NUMBER, &listener.number, 4)
-        tlv_descriptor(&inner, LISTENER_SOCKET, &listener.handle.fd)
-        tlv_number(&inner, LISTENER_COUNTS, &listener.counts, 4)
+        listener.handle.fd = -1
+        listener_fields(&inner, worker, listener)
         listener.handle.shared = True
         listener.next = worker.listeners
         worker.listeners = listener
@@ -119,7 +194,8 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
                 good = good and watch_flow(worker, session.flows[i])
         session = session_next(&worker.shard, &at)
     while listener != NULL:
-        good = good and worker_watch(worker, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)
+        # Another worker reads that of which this one has a copy.
+        good = good and (listener.origin != 0 or worker_watch(worker, &listener.handle, EPOLLIN, EPOLL_CTL_ADD))
         listener = listener.next
     return good
 
@@ -142,4 +218,5 @@ cdef bint watch_stream(Worker* worker, Stream* stream) noexcept nogil:
         dial = dial.next
     if stream.handle.fd < 0:
         return good
-    return good and worker_watch(worker, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD)
+    return good and worker_watch(worker, &stream.handle, EPOLLIN if stream.datagram else APPLICATION_EVENTS,
+                                 EPOLL_CTL_ADD)

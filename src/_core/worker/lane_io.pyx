@@ -170,6 +170,8 @@ cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf*
             answer = records_rx(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
         elif frame.type == FRAME_DATAGRAMS:
             answer = records_rx_datagrams(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
+            # Those of a frame are written together, and do not wait for the next.
+            app_deliver_lent(self)
         elif flow.small.head != NULL or flow.bulk.head != NULL:
             # An ACK or RESUME may have made room.
             edge_activate(&self.shard, flow)

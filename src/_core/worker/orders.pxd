@@ -10,5 +10,5 @@ cdef void orders_take(Worker* self) noexcept nogil
 # only if their setting has changed.
 cdef void orders_apply_settings(Worker* self, const Settings* settings) noexcept nogil
 
-# Discard all orders: close and free what they carry.
-cdef void orders_drop(Order* order) noexcept nogil
+# Discard these orders: close and free what they carry.
+cdef void orders_drop(Worker* self, Order* order) noexcept nogil

@@ -15,13 +15,16 @@ from pcgrelay._core.link.link cimport link_add, link_find, link_mix
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.link.mailbox cimport (
-    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_NUDGE, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
-    ORDER_PORTS, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
-    ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
-    LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_drain, order_free,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DATAGRAMS, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD,
+    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_NUDGE, ORDER_PATH_ADD,
+    ORDER_PATH_REMOVE, ORDER_PORTS, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE,
+    ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM,
+    ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder, LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder,
+    Settings, mailbox_drain, order_free,
 )
-from pcgrelay._core.worker.app_io cimport app_adopt, app_listen, app_unlisten
+from pcgrelay._core.worker.app_io cimport app_adopt, app_drain, app_listen, app_unlisten
+from pcgrelay._core.worker.datagram_batches cimport batches_drop
+from pcgrelay._core.worker.datagram_io cimport datagram_io_batch
 from pcgrelay._core.link.relay cimport relay_path_add, relay_path_remove
 from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport Tables, tables_drop
@@ -35,10 +38,12 @@ from pcgrelay._core.worker.worker cimport Worker, worker_woken
 crypto_bind()
 
 
-cdef void orders_drop(Order* order) noexcept nogil:
+cdef void orders_drop(Worker* self, Order* order) noexcept nogil:
     cdef Order* following
     while order != NULL:
         following = order.next
+        if order.kind == ORDER_DATAGRAMS:
+            batches_drop(self, order)
         if order.fd >= 0:
             close(order.fd)
         if order.kind == ORDER_TABLES:
@@ -130,13 +135,15 @@ cdef void apply_order(Worker* self, Order* order) noexcept nogil:
         app_unlisten(self, order.args.import_number)
     elif order.kind == ORDER_DRAIN:
         shard.draining = True
-        app_unlisten(self, -1)
+        app_drain(self)
     elif order.kind == ORDER_STREAM:
         app_adopt(self, order.args.stream.import_number, order.fd, &order.args.stream)
     elif order.kind == ORDER_NUDGE:
         rounds_begin(self, &order.args.nudge)
     elif order.kind == ORDER_PORTS:
         ports_set(&shard.ports, order.args.ports)
+    elif order.kind == ORDER_DATAGRAMS:
+        datagram_io_batch(self, order)
 
 
 cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:

@@ -6,12 +6,13 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.handle cimport Handle
+from pcgrelay._core.edge.clients cimport Clients
 from pcgrelay._core.link.shard cimport Shard
-from pcgrelay._core.base.linux cimport pthread_t
+from pcgrelay._core.base.linux cimport mmsghdr, pthread_t
 from pcgrelay._core.link.mailbox cimport Mailbox, NudgeOrder, Outbox
 from pcgrelay._core.base.map cimport Map
-from pcgrelay._core.base.queue cimport Queue
-from pcgrelay._core.stream.stream cimport Dial
+from pcgrelay._core.base.queue cimport Queue, iovec
+from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, Dial, Stream
 
 
 cdef enum:
@@ -24,6 +25,11 @@ cdef enum:
     WORKER_FRAMES = 32          # frames made in a turn
     WORKER_TICK_US = 50000
     WORKER_CHANCES = 32
+    WORKER_DATAGRAMS = 64       # read or written with one call
+    WORKER_DATAGRAM = 65536     # room for one that is read
+    WORKER_CONTROL = 64         # and for what comes with it
+    WORKER_PORTS = 65536
+    WORKER_BATCHES = 64         # of datagrams that wait for one worker
 
 cdef struct Listener:
     Handle handle               # first
@@ -32,11 +38,29 @@ cdef struct Listener:
     uint32_t counts             # the number of its counts; 0: none
     bint paused                 # no descriptors were left
     bint early                  # connections that came before its options were set may be waiting
+    Clients* clients            # owned, of an import of datagrams; NULL: it accepts connections
+    uint32_t origin             # the worker, plus 1, that reads its socket; 0: this one
+    uint32_t origin_serial      # and its number there
 
 # A round over the streams of an outlet. The first goes on in each turn, the others wait.
 cdef struct Round:
     Round* next
     NudgeOrder order
+
+# Where datagrams are read to, and what is written with the next call.
+cdef struct DatagramSpace:
+    mmsghdr inward[WORKER_DATAGRAMS]
+    iovec in_vectors[WORKER_DATAGRAMS]
+    uint8_t in_names[WORKER_DATAGRAMS][ASSOCIATION_CLIENT]
+    uint8_t in_controls[WORKER_DATAGRAMS][WORKER_CONTROL]
+    mmsghdr outward[WORKER_DATAGRAMS]
+    iovec out_vectors[WORKER_DATAGRAMS]
+    uint8_t out_names[WORKER_DATAGRAMS][ASSOCIATION_CLIENT]
+    uint8_t out_controls[WORKER_DATAGRAMS][WORKER_CONTROL]
+    Stream* out_streams[WORKER_DATAGRAMS]
+    uint32_t out_count
+    int out_fd                  # all of them are for this socket
+    uint8_t* bytes              # owned: WORKER_DATAGRAMS x WORKER_DATAGRAM; the system gives a page as it is touched
 
 cdef struct Worker:
     Shard shard
@@ -48,6 +72,10 @@ cdef struct Worker:
     Dial* deferred_dials          # the same
     Round* rounds               # owned
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
+    uint32_t serials            # the greatest number of a listener of datagrams
+    int batches                 # of datagrams of other workers' sockets, that wait in the mailbox
+    DatagramSpace* datagrams    # owned; NULL: it has had none yet
+    uint32_t* closed_s          # owned, of each local port of UDP: about when it was closed last; 0: it was not
     uint64_t next_tick_us
     uint64_t next_ack_us
     pthread_t thread

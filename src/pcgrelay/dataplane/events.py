@@ -82,7 +82,15 @@ class StreamEnd(Struct, frozen=True):
     flow: int = 0
     stream: int = 0
     first_us: int = 0  # of an opener: from its connection to the first byte of the far side; 0: there was none
+    # Of an association, which is a stream of datagrams:
+    protocol: str = "tcp"  # or udp
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: tuple[int, ...] = ()  # by cause, in the order of DROP_CAUSES
 
+
+# Why a datagram was dropped.
+DROP_CAUSES = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
 
 # Of these, so many are reported for each stream, and the rest in a tuple behind them.
 STREAM_END_FIELDS = 11

@@ -24,7 +24,8 @@ EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import 
 EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
 #  bytes_received, duration_us, code, cause, rule, remote: bool, (outlet, setup_us, moved, up: bool, shadow: int,
-#  id_head, flow, stream, first_us))
+#  id_head, flow, stream, first_us)), the last of which has four more if it was an association: (..., "udp", datagrams
+#  sent, received, and dropped: a count for each cause, in the order of dataplane.events.DROP_CAUSES)
 #  sent: towards the far edge; setup_us: from the connection to the answer, or to the end if there was none;
 #  moved: how often it was led on to another outlet; shadow: the number of import_connect, 0: an application's. All of
 #  these are zero for imports without outlets; first_us: an opener's, to the first byte of the far side, 0: none.
@@ -70,10 +71,22 @@ EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause targ
 RECORD_VERSION: Final[int]  # version of the hand-over record that is written
 RECORD_LEAST: Final[int]  # the oldest version that is read
 
-# Rows of `publish`; the last two fields of an export, and the outlets of an import, may be absent.
+# Rows of `publish`; the last three fields of an export, and the last two of an import, may be absent.
 _ExportRow: TypeAlias = (
     tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
     | tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool]
+    | tuple[
+        int,
+        bytes,
+        int,
+        int,
+        int,
+        int,
+        Sequence[tuple[str, int]],
+        Sequence[str] | None,
+        bool,
+        tuple[int, int, int] | None,
+    ]
 )
 _OutletsRow: TypeAlias = tuple[
     int,
@@ -88,6 +101,16 @@ _OutletsRow: TypeAlias = tuple[
 _ImportRow: TypeAlias = (
     tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
     | tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], _OutletsRow | None]
+    | tuple[
+        int,
+        bytes,
+        int,
+        int,
+        int,
+        Sequence[tuple[int, int, int]],
+        _OutletsRow | None,
+        tuple[int, int, int, int, int, int, Sequence[tuple[str, int]]] | None,
+    ]
 )
 
 def refusal_name(reason: int) -> str:
@@ -244,6 +267,11 @@ class Core(Outlets):
         source), the gateway first. careful: nothing is sent before the far side accepts, so that a set-up can be led
         on. wait_ms: how long a gateway without a session is waited for. leads_denied: a set-up that the exporter's
         rules deny is led on.
+        A service of datagrams has one field more, else None: an export (idle_ms, silent_ms, wait_ms), an import these,
+        and then (associations, of_source, each_second, prefixes). An association ends after idle_ms without a datagram,
+        silent_ms where nothing was ever answered; a datagram waits for its flow no longer than wait_ms. associations:
+        at most, of_source: of one address, each_second: new ones; 0: no limit. prefixes: [(numeric ip, bits), ...] of
+        clients that are served, up to 64; none: all. Such an import has no outlets.
         grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
         Numbers of imports and exports are 0 to 65,535. Raises CoreError; then the old tables stay in force.
         """

@@ -6,9 +6,9 @@ ones.
 
 from typing import Any
 
-from pcgrelay._core.face.workers import Workers
+from pcgrelay._core.face.datagrams import Datagrams
 
-class Outlets(Workers):
+class Outlets(Datagrams):
     """The workers of a node, with what concerns outlets."""
 
     def meter_open(self, outlets: int) -> int:

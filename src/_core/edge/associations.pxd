@@ -1,0 +1,67 @@
+# Associations: the streams of a service of datagrams. What each has of its own beside a stream: datagrams that wait for
+# its flow, how long it lasts, and what became of each datagram.
+#
+# Reading never stops, and nothing is sent again. What does not fit is dropped: the oldest first, because for voice and
+# for what repeats itself the newest is worth most. A datagram is counted once: as sent, as received or as dropped.
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+
+from pcgrelay._core.base.stats cimport Cause
+from pcgrelay._core.link.mailbox cimport StreamEndEvent
+from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.service_tables cimport DatagramTerms
+from pcgrelay._core.stream.stream cimport (
+    LIFE_LIVE, STREAM_OPEN, STREAM_OPENING, Association, Stream,
+)
+
+
+cdef enum:
+    ASSOCIATION_MOST = 64       # datagrams that wait, each way,
+    ASSOCIATION_BYTES = 131072  # and their bytes
+    ASSOCIATION_TURN = 8        # taken of one association before the next one's turn
+
+
+# Give the stream of a service of datagrams what it needs. False: no memory.
+cdef bint association_begin(Shard* shard, Stream* stream, const DatagramTerms* terms) noexcept nogil
+
+# Its stream ends: say what became of its datagrams, and free it.
+cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noexcept nogil
+
+# Whether the far edge knows the stream, or learns of it by what is sent before: datagrams may follow.
+cdef inline bint association_may_send(const Stream* stream) noexcept nogil:
+    return stream.life == LIFE_LIVE and (stream.state == STREAM_OPEN or stream.state == STREAM_OPENING)
+
+# Have what waits sent, now that OPEN or ACCEPT goes out.
+cdef void association_opened(Shard* shard, Stream* stream) noexcept nogil
+
+# Queue a datagram that came from the socket. n bytes at p are copied.
+cdef void association_push(Shard* shard, Association* self, const uint8_t* p, uint32_t n) noexcept nogil
+
+# Note that a datagram went either way.
+cdef void association_use(Shard* shard, Association* self) noexcept nogil
+
+# Drop one that is not in the queue; count it. NULL self: of no association.
+cdef void association_drop(Shard* shard, Association* self, uint32_t cause) noexcept nogil
+
+# Drop what has waited too long in the queues of a flow.
+cdef void associations_expire(Shard* shard, Flow* flow) noexcept nogil
+
+# Encode the records of datagrams that wait at p, oldest of each first and all associations in turn. Returns the bytes
+# used; *count: the datagrams.
+cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room, uint32_t* count) noexcept nogil
+
+# The room that associations_fill would use, up to most.
+cdef uint32_t associations_room(const Flow* flow, uint32_t most) noexcept nogil
+
+# So many bytes were written to the socket as one datagram.
+cdef void association_wrote(Shard* shard, Stream* stream, uint32_t n) noexcept nogil
+
+# When the association ends if nothing comes; the time may be over.
+cdef inline uint64_t association_due(const Association* self) noexcept nogil:
+    return self.traffic_us + (self.idle_us if self.answered else self.silent_us)
+
+# Use these terms from now on.
+cdef inline void association_terms(Association* self, const DatagramTerms* terms) noexcept nogil:
+    self.idle_us = terms.idle_us
+    self.silent_us = terms.silent_us
+    self.wait_us = terms.wait_us

@@ -1,0 +1,25 @@
+# Datagrams at an edge (docs/protocol.md, 7.3): who may begin an association, what comes for its socket, and the records
+# that a stream of datagrams has.
+from libc.stdint cimport uint32_t, uint8_t
+
+from pcgrelay._core.base.buf cimport Buf
+from pcgrelay._core.edge.clients cimport Clients
+from pcgrelay._core.frame.record cimport Record
+from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.stream.stream cimport Association, Stream
+
+
+cdef enum:
+    DATAGRAMS_WANTED_US = 1000000   # a route is asked for at most once in so long
+
+
+# Begin an association for a new client of an import. NULL: it may have none, and its datagram is counted as dropped.
+cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t* client, const uint8_t* local,
+                                  uint32_t hash) noexcept nogil
+
+# Note that the target's side has said something.
+cdef void datagrams_answered(Shard* shard, Association* association) noexcept nogil
+
+# Handle a DATAGRAM of a stream of datagrams: queue it for its socket. The queue borrows its bytes: deliver before the
+# frame is dropped (shard.lent). owner: the buffer of the frame, or NULL.
+cdef void datagrams_rx(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil

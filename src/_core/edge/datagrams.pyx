@@ -1,0 +1,147 @@
+from libc.stdint cimport uint32_t, uint8_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.base.atomics cimport counter_add
+from pcgrelay._core.base.buf cimport buf_drop
+from pcgrelay._core.base.queue cimport queue_pop, queue_push
+from pcgrelay._core.base.result cimport RESULT_OK
+from pcgrelay._core.base.stats cimport (
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_LIMIT, DROP_LIMIT, DROP_NO_ROUTE, DROP_NO_STREAM, DROP_QUEUE, DROP_SOURCE,
+)
+from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT
+from pcgrelay._core.edge.associations cimport (
+    ASSOCIATION_BYTES, ASSOCIATION_MOST, association_begin, association_drop, association_use,
+)
+from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_session
+from pcgrelay._core.edge.clients cimport ClientSource, clients_add, clients_serves, clients_source
+from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_watch
+from pcgrelay._core.edge.lists cimport edge_dirty
+from pcgrelay._core.edge.setups cimport setup_answered
+from pcgrelay._core.edge.streams cimport edge_abort, edge_count, edge_name, edge_stream, edge_watch_association
+from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, Event
+from pcgrelay._core.link.shard cimport shard_event
+from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.service_tables cimport DatagramImport, Import, import_is_down, tables_import
+from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE
+
+
+cdef enum:
+    DATAGRAM_NUMBER = 8         # bytes of a record before the datagram
+
+
+# -- clients ----------------------------------------------------------------------------------------------------------
+
+cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t* client, const uint8_t* local,
+                                  uint32_t hash) noexcept nogil:
+    cdef const Import* entry = tables_import(shard.tables, clients.number)
+    cdef Flow* flow = NULL
+    if entry == NULL or entry.datagrams == NULL or import_is_down(entry) or shard.draining:
+        association_drop(shard, NULL, DROP_NO_ROUTE)
+        return NULL
+    if not clients_serves(entry.datagrams, client):
+        association_drop(shard, NULL, DROP_SOURCE)
+        return NULL
+    flow = find_flow(shard, clients, entry)
+    if flow == NULL:
+        association_drop(shard, NULL, DROP_NO_ROUTE)
+        return NULL
+    if not make_room(shard, clients, entry.datagrams, client):
+        association_drop(shard, NULL, DROP_LIMIT)
+        return NULL
+    return begin(shard, clients, entry, flow, client, local, hash)
+
+
+# An import without a route is asked for, and what comes meanwhile is dropped: its client asks again, and forged ones
+# must not fill the places in which streams wait.
+cdef Flow* find_flow(Shard* shard, Clients* clients, const Import* entry) noexcept nogil:
+    cdef Session* session = choice_session(shard, entry)
+    cdef Elsewhere elsewhere
+    cdef Event* event
+    if session != NULL:
+        return choice_flow(shard, session, &elsewhere)
+    if clients.wanted_us == 0 or shard.now_us >= clients.wanted_us + DATAGRAMS_WANTED_US:
+        clients.wanted_us = shard.now_us
+        event = shard_event(shard, EVENT_IMPORT_WANTED)
+        event.data.import_number = entry.number
+    return NULL
+
+
+# The association that was used least recently goes: of the client's address if that has all it may have, else of all.
+# False: none of them is this worker's, or there were too many new ones.
+cdef bint make_room(Shard* shard, Clients* clients, const DatagramImport* terms, const uint8_t* client) noexcept nogil:
+    cdef ClientSource* source = clients_source(clients, client)
+    if not limits_may_associate(shard, clients.number, terms.each_second, &clients.begun_us):
+        return False
+    if terms.of_source != 0 and source != NULL and source.count >= terms.of_source:
+        edge_abort(shard, source.oldest.stream, CODE_LIMIT, CAUSE_LIMIT)
+    elif limits_is_full(shard, clients.number, terms.associations, clients.count):
+        if clients.oldest == NULL:
+            return False
+        edge_abort(shard, clients.oldest.stream, CODE_LIMIT, CAUSE_LIMIT)
+    return True
+
+
+cdef Association* begin(Shard* shard, Clients* clients, const Import* entry, Flow* flow, const uint8_t* client,
+                        const uint8_t* local, uint32_t hash) noexcept nogil:
+    cdef Association* fresh
+    cdef Stream* stream = edge_stream(shard, -1, True)
+    cdef uint32_t cause
+    if stream == NULL:
+        association_drop(shard, NULL, DROP_QUEUE)
+        return NULL
+    stream.datagram = True
+    stream.number = <int>entry.number
+    stream.writable = True
+    stream.listener = clients.counts
+    if clients.counts != 0:
+        counter_add(&shard.stats.of_listener[clients.counts].accepted, 1)
+    edge_count(shard, stream, 1)
+    edge_name(stream, entry.service, entry.service_length)
+    cause = CAUSE_BUDGET
+    if association_begin(shard, stream, &entry.datagrams.terms):
+        fresh = stream.association
+        memcpy(fresh.client, client, ASSOCIATION_CLIENT)
+        memcpy(fresh.local, local, ASSOCIATION_LOCAL)
+        fresh.hash = hash
+        fresh.serial = clients.serial
+        if clients_add(clients, &shard.pool, fresh):
+            cause = choice_join(shard, stream, flow, True)
+    if cause != CAUSE_DONE:
+        edge_abort(shard, stream, CODE_LIMIT if cause == CAUSE_LIMIT else CODE_BUSY, cause)
+        association_drop(shard, NULL, DROP_LIMIT if cause == CAUSE_LIMIT else DROP_QUEUE)
+        return NULL
+    edge_watch_association(shard, stream)
+    limits_watch(shard, stream)
+    return stream.association
+
+
+# -- received records -------------------------------------------------------------------------------------------------
+
+cdef void datagrams_answered(Shard* shard, Association* association) noexcept nogil:
+    if not association.answered:
+        # It may end sooner now.
+        association.answered = True
+        edge_watch_association(shard, association.stream)
+
+
+cdef void datagrams_rx(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
+    cdef Association* association = stream.association
+    cdef uint32_t n = record.length - DATAGRAM_NUMBER
+    if association == NULL or stream.life != LIFE_LIVE:
+        association_drop(shard, NULL, DROP_NO_STREAM)
+        return
+    association_use(shard, association)
+    if stream.opener:
+        datagrams_answered(shard, association)
+        if stream.unanswered:
+            setup_answered(shard, stream)
+    while stream.out.count != 0 \
+            and (stream.out.count >= ASSOCIATION_MOST or stream.out.bytes + n > ASSOCIATION_BYTES):
+        buf_drop(&shard.pool, queue_pop(&stream.out).buf)
+        association_drop(shard, association, DROP_QUEUE)
+    if queue_push(&stream.out, &shard.pool, <uint8_t*>record.data + DATAGRAM_NUMBER, n, NULL, NULL) != RESULT_OK:
+        association_drop(shard, association, DROP_QUEUE)
+        return
+    shard.lent = True
+    edge_dirty(shard, stream)

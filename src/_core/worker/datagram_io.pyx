@@ -1,0 +1,293 @@
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from pcgrelay._core.base.atomics cimport counter_add
+from pcgrelay._core.base.linux cimport (
+    AF_INET, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM,
+    IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IP_PKTINFO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SOL_SOCKET, SO_RXQ_OVFL,
+    aligned_alloc, cmsghdr, errno, msghdr, recvmmsg, sendmmsg,
+)
+from pcgrelay._core.base.queue cimport Span, queue_pop
+from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE
+from pcgrelay._core.edge.associations cimport association_drop, association_push, association_wrote
+from pcgrelay._core.edge.clients cimport Clients, clients_find, clients_hash, clients_name
+from pcgrelay._core.edge.datagrams cimport datagrams_admit, datagrams_answered
+from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE, Association
+from pcgrelay._core.worker.datagram_batches cimport (
+    Handing, Handings, batches_drop, batches_listener, batches_next, batches_send, batches_worker,
+)
+from pcgrelay._core.worker.datagram_sockets cimport datagram_close, datagram_dial
+from pcgrelay._core.worker.dial cimport dial_give_up
+from pcgrelay._core.worker.worker cimport WORKER_CONTROL, WORKER_DATAGRAM, WORKER_DATAGRAMS, DatagramSpace
+
+
+cdef enum:
+    PAGE = 4096
+    # The size of a socket address, and of what tells and sets the local address (ip(7), ipv6(7)).
+    IPV4_ADDRESS = 16
+    IPV4_LOCAL = 12             # struct in_pktinfo: interface, local address, address in the header
+    IPV4_LOCAL_AT = 4
+    IPV6_LOCAL = 20             # struct in6_pktinfo: address, interface
+
+
+# -- space ------------------------------------------------------------------------------------------------------------
+
+cdef DatagramSpace* space_of(Worker* self) noexcept nogil:
+    cdef DatagramSpace* space = self.datagrams
+    cdef uint32_t i
+    if space != NULL:
+        return space
+    space = <DatagramSpace*>calloc(1, sizeof(DatagramSpace))
+    if space == NULL:
+        return NULL
+    space.bytes = <uint8_t*>aligned_alloc(PAGE, WORKER_DATAGRAMS * WORKER_DATAGRAM)
+    if space.bytes == NULL:
+        free(space)
+        return NULL
+    for i in range(WORKER_DATAGRAMS):
+        space.in_vectors[i].iov_base = space.bytes + i * WORKER_DATAGRAM
+        space.in_vectors[i].iov_len = WORKER_DATAGRAM
+        space.inward[i].msg_hdr.msg_iov = &space.in_vectors[i]
+        space.inward[i].msg_hdr.msg_iovlen = 1
+        space.inward[i].msg_hdr.msg_name = space.in_names[i]
+        space.inward[i].msg_hdr.msg_control = space.in_controls[i]
+        space.outward[i].msg_hdr.msg_iov = &space.out_vectors[i]
+        space.outward[i].msg_hdr.msg_iovlen = 1
+    self.datagrams = space
+    return space
+
+
+cdef void datagram_io_stop(Worker* self) noexcept nogil:
+    if self.datagrams != NULL:
+        free(self.datagrams.bytes)
+    free(self.datagrams)
+    self.datagrams = NULL
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+# How many datagrams were read; less than 0: none, with errno.
+cdef int receive(Worker* self, int fd) noexcept nogil:
+    cdef DatagramSpace* space = space_of(self)
+    cdef uint32_t i
+    if space == NULL:
+        return 0
+    for i in range(WORKER_DATAGRAMS):
+        # The system has changed those of the last call.
+        space.inward[i].msg_hdr.msg_namelen = ASSOCIATION_CLIENT
+        space.inward[i].msg_hdr.msg_controllen = WORKER_CONTROL
+    counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+    return recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
+
+
+cdef void datagram_io_clients(Worker* self, Listener* listener) noexcept nogil:
+    cdef Handings handings
+    cdef int i, n
+    if listener.handle.fd < 0 or listener.clients == NULL:
+        return
+    handings.count = 0
+    n = receive(self, listener.handle.fd)
+    for i in range(n):
+        rx_of_client(self, listener.clients, <uint32_t>i, &handings)
+    if handings.count != 0:
+        batches_send(self, listener, &handings)
+
+
+cdef void rx_of_client(Worker* self, Clients* clients, uint32_t i, Handings* handings) noexcept nogil:
+    cdef DatagramSpace* space = self.datagrams
+    cdef Handing* item = &handings.each[handings.count]
+    cdef Association* association
+    cdef uint32_t hash
+    clients_name(space.in_names[i], item.client)
+    read_local(self, clients, &space.inward[i].msg_hdr, item.local)
+    hash = clients_hash(clients, item.client, item.local)
+    association = clients_find(clients, item.client, item.local, hash)
+    if association == NULL:
+        item.worker = batches_worker(self, clients.number, hash)
+        if item.worker != self.shard.index:
+            item.p = <const uint8_t*>space.in_vectors[i].iov_base
+            item.n = space.inward[i].msg_len
+            handings.count += 1
+            return
+        association = datagrams_admit(&self.shard, clients, item.client, item.local, hash)
+    if association != NULL:
+        put_in(self, association, i)
+
+
+cdef void datagram_io_batch(Worker* self, Order* order) noexcept nogil:
+    cdef Listener* listener = batches_listener(self, order)
+    cdef const uint8_t* client = NULL
+    cdef const uint8_t* local = NULL
+    cdef const uint8_t* p
+    cdef uint32_t at = 0
+    cdef uint32_t n = 0
+    cdef uint32_t hash
+    cdef Association* association
+    while True:
+        p = batches_next(order.args.datagrams, &at, &client, &local, &n)
+        if p == NULL:
+            break
+        if listener == NULL:
+            association_drop(&self.shard, NULL, DROP_QUEUE)
+            continue
+        hash = clients_hash(listener.clients, client, local)
+        association = clients_find(listener.clients, client, local, hash)
+        if association == NULL:
+            association = datagrams_admit(&self.shard, listener.clients, client, local, hash)
+        if association != NULL:
+            association_push(&self.shard, association, p, n)
+    batches_drop(self, order)
+
+
+cdef void put_in(Worker* self, Association* association, uint32_t i) noexcept nogil:
+    if self.datagrams.inward[i].msg_hdr.msg_flags & MSG_TRUNC:
+        association_drop(&self.shard, association, DROP_TOO_LONG)
+    else:
+        association_push(&self.shard, association, <uint8_t*>self.datagrams.in_vectors[i].iov_base,
+                         self.datagrams.inward[i].msg_len)
+
+
+cdef void datagram_io_event(Worker* self, Stream* stream) noexcept nogil:
+    cdef int i, n
+    if stream.association == NULL:
+        return
+    n = receive(self, stream.handle.fd)
+    if n < 0:
+        if errno == EMSGSIZE:
+            association_drop(&self.shard, stream.association, DROP_TOO_LONG)
+        elif errno != EAGAIN and errno != EINTR:
+            # ICMP has told of the target.
+            dial_give_up(self, stream, errno)
+        return
+    if n > 0:
+        datagrams_answered(&self.shard, stream.association)
+    for i in range(n):
+        put_in(self, stream.association, <uint32_t>i)
+
+
+# -- local addresses --------------------------------------------------------------------------------------------------
+
+cdef inline bint is_of_link(const uint8_t* address) noexcept nogil:
+    return address[0] == 0xfe and address[1] & 0xc0 == 0x80
+
+
+# The local address that a datagram was sent to; zeros: unknown. How many found no room before it is counted.
+cdef void read_local(Worker* self, Clients* clients, msghdr* message, uint8_t* local) noexcept nogil:
+    cdef cmsghdr* item = CMSG_FIRSTHDR(message)
+    cdef const uint8_t* data
+    cdef uint32_t overflows
+    memset(local, 0, ASSOCIATION_LOCAL)
+    while item != NULL:
+        data = CMSG_DATA(item)
+        if item.cmsg_level == SOL_SOCKET and item.cmsg_type == SO_RXQ_OVFL:
+            memcpy(&overflows, data, sizeof(overflows))
+            if not clients.is_restored:
+                counter_add(&self.shard.stats.dropped[DROP_QUEUE], <uint32_t>(overflows - clients.overflows))
+            clients.is_restored = False
+            clients.overflows = overflows
+        if item.cmsg_level == IPPROTO_IP and item.cmsg_type == IP_PKTINFO:
+            memcpy(local, data + IPV4_LOCAL_AT, 4)
+        elif item.cmsg_level == IPPROTO_IPV6 and item.cmsg_type == IPV6_PKTINFO:
+            memcpy(local, data, ASSOCIATION_LOCAL if is_of_link(data) else 16)
+        item = CMSG_NXTHDR(message, item)
+
+
+# Have a datagram leave from the address that was asked.
+cdef void write_local(msghdr* message, uint8_t* control, const Association* association) noexcept nogil:
+    cdef bint is_ipv4 = (<const uint16_t*>association.client)[0] == <uint16_t>AF_INET
+    cdef uint32_t n = IPV4_LOCAL if is_ipv4 else IPV6_LOCAL
+    cdef cmsghdr* item
+    memset(control, 0, WORKER_CONTROL)
+    message.msg_control = control
+    message.msg_controllen = CMSG_SPACE(n)
+    item = CMSG_FIRSTHDR(message)
+    item.cmsg_len = CMSG_LEN(n)
+    item.cmsg_level = IPPROTO_IP if is_ipv4 else IPPROTO_IPV6
+    item.cmsg_type = IP_PKTINFO if is_ipv4 else IPV6_PKTINFO
+    if is_ipv4:
+        memcpy(CMSG_DATA(item) + IPV4_LOCAL_AT, association.local, 4)
+    else:
+        memcpy(CMSG_DATA(item), association.local, IPV6_LOCAL)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+cdef void datagram_io_deliver(Worker* self, Stream* stream) noexcept nogil:
+    if not stream.opener and stream.handle.fd < 0:
+        datagram_dial(self, stream)
+    while stream.life == LIFE_LIVE and stream.out.count != 0:
+        put_out(self, stream, stream.association)
+
+
+cdef void put_out(Worker* self, Stream* stream, Association* association) noexcept nogil:
+    cdef DatagramSpace* space = space_of(self)
+    cdef Clients* clients = <Clients*>association.clients
+    cdef int fd = stream.handle.fd if clients == NULL else clients.fd
+    # It is borrowed: what a frame brings is written before the next one is read.
+    cdef Span span = queue_pop(&stream.out)
+    cdef msghdr* message
+    cdef uint32_t i
+    if space == NULL:
+        association_drop(&self.shard, association, DROP_QUEUE)
+        return
+    if space.out_count == WORKER_DATAGRAMS or space.out_fd != fd:
+        datagram_io_flush(self)
+        space.out_fd = fd
+    i = space.out_count
+    space.out_count += 1
+    space.out_streams[i] = stream
+    space.out_vectors[i].iov_base = span.p
+    space.out_vectors[i].iov_len = span.n
+    message = &space.outward[i].msg_hdr
+    message.msg_name = NULL
+    message.msg_namelen = 0
+    message.msg_control = NULL
+    message.msg_controllen = 0
+    if clients == NULL:
+        return
+    # The association may be gone before the call.
+    memcpy(space.out_names[i], association.client, ASSOCIATION_CLIENT)
+    message.msg_name = space.out_names[i]
+    message.msg_namelen = IPV4_ADDRESS if (<uint16_t*>association.client)[0] == <uint16_t>AF_INET \
+        else ASSOCIATION_CLIENT
+    write_local(message, space.out_controls[i], association)
+
+
+cdef void datagram_io_flush(Worker* self) noexcept nogil:
+    cdef DatagramSpace* space = self.datagrams
+    cdef uint32_t at = 0
+    cdef int _, n
+    if space == NULL:
+        return
+    while at < space.out_count:
+        counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+        n = sendmmsg(space.out_fd, &space.outward[at], space.out_count - at, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if n < 0 and errno == EINTR:
+            continue
+        if n <= 0:
+            # The first one was refused.
+            refused(self, space.out_streams[at], errno)
+            at += 1
+            continue
+        for _ in range(n):
+            association_wrote(&self.shard, space.out_streams[at], <uint32_t>space.out_vectors[at].iov_len)
+            at += 1
+    space.out_count = 0
+
+
+cdef void refused(Worker* self, Stream* stream, int error) noexcept nogil:
+    cdef uint32_t cause = DROP_UNREACHABLE
+    if error == EAGAIN or error == ENOBUFS or error == ENOMEM:
+        cause = DROP_QUEUE
+    elif error == EMSGSIZE:
+        cause = DROP_TOO_LONG
+    association_drop(&self.shard, stream.association, cause)
+    if cause == DROP_UNREACHABLE and not stream.opener and stream.life == LIFE_LIVE:
+        # ICMP has told of the target, or this node's own rules forbid it.
+        dial_give_up(self, stream, error)
+
+
+cdef void datagram_io_close(Worker* self, Stream* stream) noexcept nogil:
+    datagram_io_flush(self)
+    datagram_close(self, stream)

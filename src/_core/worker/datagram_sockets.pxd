@@ -1,0 +1,36 @@
+# Sockets of datagrams: those of an import, one for all its clients, and those to targets, one for each association.
+#
+# An association has a local port to itself, so that what a target sends to it is known to be its own. A port is not
+# taken again for PORTS_QUIET_S after it was closed: until then a late answer would reach another client. The system
+# chooses a port by chance; one that was closed not long ago by any worker of this node is passed by.
+from libc.stdint cimport uint16_t
+
+from pcgrelay._core.link.mailbox cimport Order
+from pcgrelay._core.stream.stream cimport Association, Stream
+from pcgrelay._core.worker.worker cimport Listener, Worker
+
+
+cdef enum:
+    PORTS_QUIET_S = 61          # a minute, and what is lost in counting whole seconds
+
+
+# Take the socket of an import of datagrams.
+cdef void datagram_listen(Worker* self, Order* order) noexcept nogil
+
+# Make the table of a listener's clients, or return False: no memory.
+cdef bint datagram_clients(Worker* self, Listener* listener) noexcept nogil
+
+# Put an association of a hand-over record among the clients of its listener. False: it cannot be.
+cdef bint datagram_restore(Worker* self, Listener* listener, Association* association) noexcept nogil
+
+# End the associations of a listener, whose socket is about to be closed.
+cdef void datagram_unlisten(Worker* self, Listener* listener) noexcept nogil
+
+# Give an association its own socket, connected to its target; the far edge gets ACCEPT, or the association ends.
+cdef void datagram_dial(Worker* self, Stream* stream) noexcept nogil
+
+# Whether this worker has not closed this local port within PORTS_QUIET_S.
+cdef bint datagram_port_is_quiet(const Worker* self, uint16_t port) noexcept nogil
+
+# Close the socket of an association, if it has one of its own.
+cdef void datagram_close(Worker* self, Stream* stream) noexcept nogil
