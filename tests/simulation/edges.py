@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core.face import core as native
+from tests.simulation.clients import NUMBER as DATAGRAMS
+from tests.simulation.clients import Clients
 from tests.simulation.later import Steps, Task
 from tests.simulation.links import Link
 from tests.simulation.nodes import Node
@@ -51,8 +53,10 @@ class Edge(Node):
         self.outlets = Outlets(self, range(SERVICES), direct)
         self.quotas = Quotas(self, range(SERVICES))
         self.quotas.process_began()
+        self.clients = Clients(self, port_of(name, DATAGRAMS))
         for number in range(SERVICES):
             self._listen(number)
+        self.clients.listen()
         self.publish()
         if initiates:
             self.keeper = Task(world.later, self._keep())
@@ -73,15 +77,16 @@ class Edge(Node):
              native.EXPORT_DRAIN if number in self.draining_exports else native.EXPORT_READY,
              3_000, [("127.0.0.1", port_of(self.name, number))] * TARGETS)
             for number in range(SERVICES) if number not in self.withdrawn
-        ]  # fmt: skip
+        ] + self.clients.export_rows()  # fmt: skip
         down = (native.IMPORT_DOWN, native.IMPORT_UNCLEARED)
         imports = [
             (number, b"service-%d" % number, 1, 0,
              down[number % 2] if number in self.outlets.down else hopeful, routes, self.outlets.row(number))
             for number in range(SERVICES)
             if number not in self.forgotten
-        ]  # fmt: skip
+        ] + self.clients.import_rows(hopeful, routes)  # fmt: skip
         allowed = [number for number in range(SERVICES) if number not in self.forbidden | self.withdrawn]
+        allowed += self.clients.granted()
         grants = [(s.number, allowed) for s in self.sessions.values() if s.number]
         self.core.publish(exports=exports, imports=imports, grants=grants)
 

@@ -39,6 +39,7 @@ def hand_over(world: World, node: Node, *, gives_up: bool, still_ms: float) -> N
     else:
         node.leaves(old)
         node.owner, node.core = owner, fresh
+        world.library.virtual_clients_of(old_owner, owner)
         _go_on(world, node)
         if _strikes(world, "two_places"):
             _seal_once_more(node, old)

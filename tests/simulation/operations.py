@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.clients import NUMBER as DATAGRAMS
 from tests.simulation.edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
 from tests.simulation.handovers import hand_over
 from tests.simulation.links import Link, Pair
@@ -52,6 +53,19 @@ class Operations(OutletOperations):
             c % 6_000_000 if rests else 0,
         )
         world.resets += resets
+
+    def ask(self, a: int, b: int, c: int) -> None:
+        """A client of either edge says some datagrams; or some with the same address do."""
+        if not self._world.scenario.clients:
+            return
+        for _ in range(1 + (a >> 1) % 6):
+            self._world.edge(a % 2).clients.ask(1 + b % 40, c % 300_000)
+
+    def datagram_target(self, a: int, b: int, c: int) -> None:
+        """What a service of datagrams leads to refuses, or says nothing, for a while."""
+        port = port_of(f"e{a % 2}", DATAGRAMS)
+        self._world.library.virtual_datagram_target(port, PORT_REFUSES if b % 2 else PORT_SILENT)
+        self._world.later.after(c % 5_000, self._world.library.virtual_datagram_target, port, PORT_ANSWERS)
 
     def reset_application(self, a: int, b: int, c: int) -> None:
         count = self._world.applications().count

@@ -43,10 +43,12 @@ class Quotas:
             return
         core = self._edge.core
         for number, streams in core.services()["exports"].items():
-            if self.total and streams > self.total:
+            if number in self._numbers and self.total and streams > self.total:
                 self._world.broken(f"quota: {streams} streams of service {number}, of which {self.total} may be open")
         mine: dict[int, int] = {}
         for _, number, _, _, streams in core.export_streams():
+            if number not in self._numbers:
+                continue
             mine[number] = mine.get(number, 0) + streams
         for number, streams in mine.items():
             if self.each and streams > self.each:

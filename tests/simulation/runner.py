@@ -84,7 +84,8 @@ def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
         f"{sums['links']:,} links, {sums['sessions']:,} sessions, {len(pauses_ms):,} resumptions"
     )
     print(f"  {sums['applications']:,} applications, {sums['whole']:,} ended whole, {sums['bytes']:,} bytes heard")
-    for kind in ("stream", "session", "lane", "set-up"):
+    print(f"  {counts['clients said']:,} datagrams of clients, {counts['clients heard']:,} answers heard")
+    for kind in ("stream", "association", "session", "lane", "set-up"):
         ends = {name.partition(" ")[2]: n for name, n in sorted(counts.items()) if name.startswith(kind + " ")}
         print(f"  {kind} ends: " + ", ".join(f"{name} {n:,}" for name, n in ends.items()))
     if failed:

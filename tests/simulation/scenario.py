@@ -49,6 +49,11 @@ OUTLET_KINDS = {
     "shadow": 12,  # the control plane tries an outlet
     "nudge": 3,  # streams that are idle are closed in order, or whatever they do
 }
+# The same, of worlds with clients of datagrams; in others they do nothing.
+CLIENT_KINDS = {
+    "ask": 30,  # some clients say datagrams
+    "datagram_target": 2,  # what their service leads to refuses, or says nothing, for a while
+}
 # What none of these does, a stream must outlive: it ends whole.
 HARSH = set("corrupt splice kill_edge withdraw forbid forget close_session squeeze scarce target".split())
 HARSH |= set("direct_forbidden nudge".split())
@@ -85,6 +90,7 @@ class Scenario:
     leads_denied: bool = True  # what the exporter's rules deny goes to the next outlet
     patience_ms: int = 300  # so long each outlet has
     datagrams: bool = False  # edges say datagrams beside their bundles, and relays treat them as networks do
+    clients: bool = False  # of a service of datagrams, at both edges
     quota: int = 0  # streams of each export that may be open; 0: any number
     quota_each: int = 0  # of these, of the other edge's organisation
     operations: list[Operation] = field(default_factory=list)
@@ -113,6 +119,7 @@ def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
     """The scenario of a seed. outlets: its imports have outlets, which those of others may have."""
     plain = _limited(_scenario_of(seed))
     plain = replace(plain, datagrams=random.Random(f"datagrams of {seed}").random() < 0.3)
+    plain = _asked(plain)
     dice = random.Random(f"outlets of {seed}")
     if dice.random() > 0.4 and not outlets:
         return plain
@@ -125,6 +132,18 @@ def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
         plain, outlets=True, share=dice.choice([0, 1, 25, 50, 99, 100]), careful=dice.random() < 0.8,
         leads_denied=dice.random() < 0.7, patience_ms=dice.choice([60, 300, 300, 1_500]), operations=operations,
     )  # fmt: skip
+
+
+def _asked(scenario: Scenario) -> Scenario:
+    """Some worlds have clients of datagrams, if not those that edges make up."""
+    dice = random.Random(f"clients of {scenario.seed}")
+    if scenario.datagrams or dice.random() > 0.5:
+        return scenario
+    operations = list(scenario.operations)
+    for name in dice.choices(list(CLIENT_KINDS), list(CLIENT_KINDS.values()), k=1 + len(operations) // 2):
+        operation = Operation(name, *(dice.getrandbits(24) for _ in range(3)))
+        operations.insert(dice.randint(0, len(operations)), operation)
+    return replace(scenario, clients=True, operations=operations)
 
 
 def _limited(scenario: Scenario) -> Scenario:

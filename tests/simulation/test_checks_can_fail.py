@@ -14,6 +14,8 @@ GENTLE = Scenario(seed=11, operations=[*CONNECTS, Operation("wait", 4, 2), *CONN
 # With a budget, even a large one, a stream may end before its time; then the other checks have the first word.
 QUIET = replace(GENTLE, budget=16_777_216)
 TALKING = replace(QUIET, datagrams=True)
+ASKS = [Operation("ask", 0x10 + side, 20, 20_000) for side in (0, 1, 0, 1)]
+ASKING = replace(GENTLE, clients=True, operations=[*ASKS, Operation("wait", 4, 2), *ASKS])
 
 
 # Every node is handed over while conversations go on, and once more.
@@ -90,6 +92,20 @@ def test_the_fault_is_found_by_its_check(fault: str, checks: str) -> None:
 
 def test_a_datagram_that_is_heard_twice_is_found() -> None:
     assert found_by("doubled_datagrams", TALKING) == {"datagrams"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("crossed_answer", "clients"),
+        ("shared_port", "clients"),
+        ("other_address", "addresses"),
+        ("torn_datagram", "datagrams"),
+        ("unheard_clients", "datagrams"),
+    ],
+)
+def test_a_client_that_is_served_wrongly_is_found(fault: str, check: str) -> None:
+    assert found_by(fault, ASKING) == {check}
 
 
 def test_a_stream_that_ends_before_its_time_is_found() -> None:

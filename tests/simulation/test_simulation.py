@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.scenario import KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
+from tests.simulation.scenario import CLIENT_KINDS, KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
 from tests.simulation.worlds import Worlds, simulation
 
 SAME, NEW = 200, 100  # seeds of each run, and seeds that follow from the number that pytest prints
 
 NUMBERS = st.integers(0, (1 << 24) - 1)
-OPERATIONS = st.builds(Operation, st.sampled_from(sorted({**KINDS, **OUTLET_KINDS})), NUMBERS, NUMBERS, NUMBERS)
+OPERATIONS = st.builds(
+    Operation, st.sampled_from(sorted({**KINDS, **OUTLET_KINDS, **CLIENT_KINDS})), NUMBERS, NUMBERS, NUMBERS
+)
 SCENARIOS = st.builds(
     Scenario,
     seed=st.integers(0, 1 << 32),
@@ -41,6 +43,7 @@ SCENARIOS = st.builds(
     leads_denied=st.booleans(),
     patience_ms=st.sampled_from([60, 1_500]),
     datagrams=st.booleans(),
+    clients=st.booleans(),
     quota=st.sampled_from([0, 0, 0, 2]),
     quota_each=st.sampled_from([0, 0, 0, 1]),
     operations=st.lists(OPERATIONS, max_size=40),
@@ -118,13 +121,30 @@ def test_worlds_with_datagrams_are_what_they_are_meant_to_be(worlds: Worlds) -> 
     """Most are heard, many are not, and some come late, twice, or over steps of keys and hand-overs."""
     counts: Counter[str] = Counter()
     for seed in range(30):
-        outcome = worlds.outcome(replace(scenario_of(seed), datagrams=True))
+        outcome = worlds.outcome(replace(scenario_of(seed), datagrams=True, clients=False))
         assert outcome["fault"] == "", seed
         counts.update(outcome["counts"])
     assert counts["datagrams said"] > 10_000
     assert counts["datagrams said"] / 4 < counts["datagrams heard"] < counts["datagrams said"]
     for what in ("datagrams late", "datagrams replayed", "hand-over"):
         assert counts[what] > 0, what
+
+
+def test_worlds_with_clients_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Many are answered, and associations end in every way."""
+    counts: Counter[str] = Counter()
+    for seed in range(60):
+        shape = scenario_of(seed)
+        if not shape.clients:
+            continue
+        outcome = worlds.outcome(shape)
+        assert outcome["fault"] == "", seed
+        counts.update(outcome["counts"])
+    assert counts["clients said"] > 5_000
+    assert counts["clients said"] / 4 < counts["clients heard"]
+    for what in ("done", "limit", "far-reset", "session-lost", "target-refused"):
+        assert counts[f"association {what}"] > 0, counts
+    assert counts["hand-over"] > 0
 
 
 def test_worlds_with_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:

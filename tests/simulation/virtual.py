@@ -17,6 +17,7 @@ FAULTS = (
     "early_end", "stray_reset", "phantom", "wrong_target", "forgotten_close", "stuck_wake",
     "silent_relay", "two_places", "blanked_record", "kept_descriptor", "early_mix", "other_secret",
     "unheard_end", "miscounted", "failed_direct", "not_led_on", "unbounded", "doubled_datagrams",
+    "crossed_answer", "other_address", "torn_datagram", "shared_port", "unheard_clients",
     "repeating_relay",
 )  # fmt: skip
 
@@ -83,9 +84,14 @@ def loaded() -> ctypes.CDLL:
     found.virtual_wire.argtypes = [ctypes.c_int, u32, u32, u32, u32]
     found.virtual_corrupt.argtypes = [ctypes.c_int, u32]
     found.virtual_repeat.argtypes = [ctypes.c_int, ctypes.c_bool]
-    found.virtual_datagrams.argtypes = [ctypes.c_bool]
+    found.virtual_datagrams.argtypes = [ctypes.c_bool, ctypes.c_bool]
     found.virtual_datagrams_heard.argtypes = [ctypes.POINTER(u32), ctypes.POINTER(u32)]
     found.virtual_datagrams_heard.restype = None
+    found.virtual_client.argtypes = [ctypes.c_int, ctypes.c_int, u32, u32, ctypes.c_bool]
+    found.virtual_client_heard.argtypes = [ctypes.c_int, ctypes.c_bool]
+    found.virtual_client_heard.restype = u32
+    found.virtual_datagram_sums.argtypes = [ctypes.POINTER(u64), ctypes.POINTER(u64)]
+    found.virtual_datagram_sums.restype = found.virtual_clients_of.restype = None
     for name in ("cut", "hold", "corrupt", "repeat", "strikes"):
         getattr(found, f"virtual_{name}").restype = ctypes.c_bool
     found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32, u32]

@@ -16,6 +16,8 @@ from typing import Any
 from pcgrelay._core.base import map as map_module
 from pcgrelay._core.face import core as native
 from pcgrelay._core.worker import event_loop as loop
+from tests.simulation.clients import NUMBER as DATAGRAMS
+from tests.simulation.clients import check_clients
 from tests.simulation.edges import CODE_TIMEOUT, PORT_ANSWERS, SERVICES, Edge, port_of
 from tests.simulation.later import Later
 from tests.simulation.links import Pair
@@ -81,7 +83,8 @@ class World:
         ctypes.CFUNCTYPE(None, ctypes.c_uint32)(function_of(map_module, "map_seed"))(0)
         self.library.virtual_begin(scenario.seed, function_of(loop, "loop_turn"))
         self.library.virtual_salt(self.dice.getrandbits(62))
-        self.library.virtual_datagrams(scenario.datagrams)
+        # What edges make up and what clients say would be taken for each other.
+        self.library.virtual_datagrams(scenario.datagrams and not scenario.clients, scenario.clients)
         if fault is not None:
             self.library.virtual_arm(FAULTS.index(fault[0]), fault[1])
         self.later = Later(self.library.virtual_now())
@@ -132,6 +135,9 @@ class World:
 
     def stream_ended(self, edge: Edge, opener: bool, number: int, *rest: Any) -> None:
         cause = rest[6]
+        if number == DATAGRAMS:
+            self.count(f"association {cause}")
+            return
         self.count(f"stream {cause}")
         if opener:
             edge.outlets.stream_ended(number, rest[2], rest[3], cause, rest[9])
@@ -226,6 +232,9 @@ class World:
         said, heard = ctypes.c_uint32(), ctypes.c_uint32()
         self.library.virtual_datagrams_heard(ctypes.byref(said), ctypes.byref(heard))
         self.counts.update({"datagrams said": said.value, "datagrams heard": heard.value})
+        asked, answered = ctypes.c_uint64(), ctypes.c_uint64()
+        self.library.virtual_datagram_sums(ctypes.byref(asked), ctypes.byref(answered))
+        self.counts.update({"clients said": asked.value, "clients heard": answered.value})
         outcome.counts = dict(sorted(self.counts.items()))
         self._end()
         return outcome
@@ -253,6 +262,7 @@ class World:
             for number in range(SERVICES):
                 self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
                 self.library.virtual_ports(port_of(edge, number) + DIRECT_PORT, PORT_ANSWERS)
+            self.library.virtual_datagram_target(port_of(edge, DATAGRAMS), PORT_ANSWERS)
         self.library.virtual_scarce(-1)
         waited_ms = still_ms = heard = 0
         while self.applications().running and still_ms < QUIET_MS and waited_ms < SLOW_MS:
@@ -264,6 +274,8 @@ class World:
         self.library.virtual_stuck()
         self.look()
         self._rest()
+        if self.scenario.clients and not self.scenario.budget:
+            check_clients(self, [self.edge(number) for number in (0, 1)])
         self.run_for(LAST_WORDS_MS)
         # A round may have begun meanwhile, at an edge that stands still.
         self._rest()

@@ -3,9 +3,11 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -200,7 +202,69 @@ SHOWN int socket(int family, int kind, int protocol) {
     REAL(int, socket, int, int, int)
     if (!world_on || family != AF_INET)
         return real(family, kind, protocol);
-    return owner_is_scarce(owner) ? refuse(EMFILE) : sock_new(KIND_STREAM) + FD_BASE;
+    if (owner_is_scarce(owner))
+        return refuse(EMFILE);
+    return sock_new((kind & 0xf) == SOCK_DGRAM ? KIND_DATAGRAMS : KIND_STREAM) + FD_BASE;
+}
+
+SHOWN int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
+    REAL(int, recvmmsg, int, struct mmsghdr *, unsigned, int, struct timespec *)
+    if (fd < FD_BASE)
+        return real(fd, messages, count, flags, timeout);
+    return sock_at(fd) ? datagrams_receive(fd - FD_BASE, messages, count) : refuse(EBADF);
+}
+
+SHOWN int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    REAL(int, sendmmsg, int, struct mmsghdr *, unsigned, int)
+    if (fd < FD_BASE)
+        return real(fd, messages, count, flags);
+    return sock_at(fd) ? datagrams_send(fd - FD_BASE, messages, count) : refuse(EBADF);
+}
+
+SHOWN int getsockname(int fd, struct sockaddr *address, socklen_t *length) {
+    REAL(int, getsockname, int, struct sockaddr *, socklen_t *)
+    if (fd < FD_BASE)
+        return real(fd, address, length);
+    struct sockaddr_in *out = (struct sockaddr_in *)address;
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    memset(out, 0, sizeof(*out));
+    out->sin_family = AF_INET;
+    out->sin_port = htons((uint16_t)sock_at(fd)->port);
+    *length = sizeof(*out);
+    return 0;
+}
+
+/* Of sockets, an import's alone is ever copied. */
+static int copied(int fd) {
+    sock *self = sock_at(fd);
+    if (!self)
+        return refuse(EBADF);
+    if (owner_is_scarce(self->owner))
+        return refuse(EMFILE);
+    int of = self->owner, service = self->number, at = sock_new(KIND_DATAGRAMS);
+    socks[at].owner = of;
+    socks[at].number = service;
+    socks[at].copy = true;
+    return at + FD_BASE;
+}
+
+SHOWN int fcntl(int fd, int command, ...) {
+    REAL(int, fcntl, int, int, ...)
+    va_list rest;
+    va_start(rest, command);
+    void *value = va_arg(rest, void *);
+    va_end(rest);
+    return fd >= FD_BASE && command == F_DUPFD_CLOEXEC ? copied(fd) : real(fd, command, value);
+}
+
+SHOWN int fcntl64(int fd, int command, ...) {
+    REAL(int, fcntl64, int, int, ...)
+    va_list rest;
+    va_start(rest, command);
+    void *value = va_arg(rest, void *);
+    va_end(rest);
+    return fd >= FD_BASE && command == F_DUPFD_CLOEXEC ? copied(fd) : real(fd, command, value);
 }
 
 SHOWN int connect(int fd, const struct sockaddr *address, socklen_t length) {
@@ -212,6 +276,8 @@ SHOWN int connect(int fd, const struct sockaddr *address, socklen_t length) {
             sock_disconnect(fd - FD_BASE);
         return 0;
     }
+    if (sock_at(fd) && sock_at(fd)->kind == KIND_DATAGRAMS)
+        return datagrams_connect(fd - FD_BASE, ntohs(((const struct sockaddr_in *)address)->sin_port));
     return refuse(sock_connect(fd - FD_BASE, ntohs(((const struct sockaddr_in *)address)->sin_port)));
 }
 

@@ -18,6 +18,7 @@ typedef struct {
 } overtaken;
 
 static bool wanted;
+static bool fails;                  /* relays treat those of clients so, too */
 static uint8_t *was_heard;          /* by the number of a datagram */
 static uint32_t said, room, heard;
 static overtaken kept[KEPT];
@@ -30,15 +31,16 @@ void datagrams_forget(void) {
     was_heard = NULL;
     said = room = heard = 0;
     memset(kept, 0, sizeof(kept));
-    wanted = false;
+    wanted = fails = false;
 }
 
-SHOWN void virtual_datagrams(bool are_wanted) {
+SHOWN void virtual_datagrams(bool are_wanted, bool relays_fail) {
     wanted = are_wanted;
+    fails = relays_fail;
 }
 
 bool datagrams_are_wanted(void) {
-    return wanted;
+    return wanted || fails;
 }
 
 SHOWN void virtual_datagrams_heard(uint32_t *of_said, uint32_t *were_heard) {
@@ -141,7 +143,7 @@ int datagrams_relayed(void *shard, void *lane, const void *frame, uint8_t *wire,
         if (answer == RESULT_OK)
             answer = real(shard, lane, frame, wire, buf);
     }
-    return answer == RESULT_OK && wanted ? let_go(shard, lane) : answer;
+    return answer == RESULT_OK && (wanted || fails) ? let_go(shard, lane) : answer;
 }
 
 static void hear(const uint8_t *body, uint32_t n) {

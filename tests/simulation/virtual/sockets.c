@@ -41,6 +41,7 @@ void sock_free_all(void) {
         free(socks[i].bytes);
         free(socks[i].flight);
         free(socks[i].list);
+        datagrams_drop(&socks[i]);
     }
     sock_count = 0;
 }
@@ -284,6 +285,7 @@ void sock_close(int at) {
             socks[waits].hard = true;
             sock_close(waits);
         }
+    datagrams_drop(self);
     self->closed = true;
     self->poll = -1;
 }

@@ -33,7 +33,7 @@ uint64_t chance(void);          /* the world's own random numbers */
 void broken(const char *check, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* What happens later. */
-enum { AGENDA_ARRIVAL, AGENDA_RESET, AGENDA_CONNECTED, AGENDA_STEP };
+enum { AGENDA_ARRIVAL, AGENDA_RESET, AGENDA_CONNECTED, AGENDA_STEP, AGENDA_DATAGRAM, AGENDA_CLIENT };
 void agenda_add(uint64_t at_us, int what, int index);
 
 int worker_add(void *self);     /* answers its number, which stands for its thread */
@@ -43,7 +43,7 @@ void control_told(void);        /* a core has events for its control plane */
 
 /* -- descriptors (sockets.c, poll.c) -- */
 
-enum { KIND_NONE, KIND_COUNTER, KIND_POLL, KIND_LISTENER, KIND_STREAM };
+enum { KIND_NONE, KIND_COUNTER, KIND_POLL, KIND_LISTENER, KIND_STREAM, KIND_DATAGRAMS };
 
 typedef struct {
     uint64_t due_us;
@@ -81,6 +81,11 @@ typedef struct {
     int number;                 /* a listener: of its import */
     uint64_t counter;
     bool stuck;
+    /* a socket of datagrams: an import's, or connected to a target */
+    struct packet *packets;     /* that have arrived, the oldest first */
+    uint32_t port;              /* its local one; 0: an import's */
+    int client;                 /* who speaks by it; -1: nobody yet */
+    bool copy;                  /* of an import's: nothing is read by it */
     int *list;                  /* a poll: what is ready; a listener: who waits */
     uint32_t list_size, list_head, list_count;
 } sock;
@@ -126,6 +131,18 @@ void datagrams_forget(void);
 bool datagrams_are_wanted(void);
 int datagrams_relayed(void *shard, void *lane, const void *frame, uint8_t *wire, void *buf);
 
+/* -- clients and targets of datagrams (associations.c) -- */
+
+struct mmsghdr;
+
+void associations_forget(void);
+void datagram_arrives(int index);
+void client_step(int index);
+int datagrams_receive(int at, struct mmsghdr *messages, unsigned count);
+int datagrams_send(int at, struct mmsghdr *messages, unsigned count);
+int datagrams_connect(int at, int port);
+void datagrams_drop(sock *self);
+
 /* -- nonces (nonces.c) -- */
 
 void nonces_forget(void);
@@ -138,6 +155,7 @@ enum {
     FAULT_FORGOTTEN_CLOSE, FAULT_STUCK_WAKE, FAULT_SILENT_RELAY, FAULT_TWO_PLACES, FAULT_BLANKED_RECORD,
     FAULT_KEPT_DESCRIPTOR, FAULT_EARLY_MIX, FAULT_OTHER_SECRET,
     FAULT_UNHEARD_END, FAULT_MISCOUNTED, FAULT_FAILED_DIRECT, FAULT_NOT_LED_ON, FAULT_UNBOUNDED, FAULT_DOUBLED_DATAGRAMS,
+    FAULT_CROSSED_ANSWER, FAULT_OTHER_ADDRESS, FAULT_TORN_DATAGRAM, FAULT_SHARED_PORT, FAULT_UNHEARD_CLIENTS,
     TRICK_REPEATING_RELAY,      /* no fault of ours: what a relay that lies may do */
     FAULTS,
 };

@@ -107,6 +107,10 @@ static void agenda_now(void) {
             sock_was_reset(due.index);
         else if (due.what == AGENDA_CONNECTED)
             sock_connected(due.index);
+        else if (due.what == AGENDA_DATAGRAM)
+            datagram_arrives(due.index);
+        else if (due.what == AGENDA_CLIENT)
+            client_step(due.index);
         else
             application_step(due.index);
     }
@@ -205,12 +209,14 @@ SHOWN void virtual_begin(uint64_t seed, void *turn) {
     nonces_forget();
     faults_forget();
     datagrams_forget();
+    associations_forget();
     world_on = true;
 }
 
 SHOWN void virtual_end(void) {
     application_free_all();
     sock_free_all();
+    associations_forget();
     world_on = false;
 }
 
