@@ -38,6 +38,7 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
     cdef Stream* stream
     cdef uint32_t first = 0
     cdef uint64_t n
+    cdef Span span
     while shard.dirty_streams != NULL:
         stream = shard.dirty_streams
         shard.dirty_streams = stream.next_dirty
@@ -49,6 +50,11 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
                 edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_REFUSED)
             elif choice & 3 != 1:
                 edge_connected(shard, stream)
+        elif stream.datagram:
+            while stream.out.count != 0:
+                span = queue_pop(&stream.out)
+                association_wrote(shard, stream, span.n)
+                buf_drop(&shard.pool, span.buf)
         elif choice & 12 == 12 and stream.out.count != 0:
             edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         else:

@@ -105,13 +105,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 peer = what - 1;
             break;
         case 10:
-            world_listen(w, choice % 3);
+            world_listen(w, choice % 4);
             break;
         case 11:
             world_connect(w);
             break;
         case 12:
-            world_order(w, ORDER_UNLISTEN, choice % 3, 0, 0, 0, 0, 0, 0, 0);
+            world_order(w, ORDER_UNLISTEN, choice % 4, 0, 0, 0, 0, 0, 0, 0);
             world_connect(w);
             break;
         case 13:
@@ -135,6 +135,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         case 16:
             world_settle(w);
+            break;
+        case 17:
+            world_client(w, choice, text, what & 0x20 ? sizeof(text) : what & 0x40 ? 0 : 7);
             break;
         default:
             if (world_applications(w) != 0)

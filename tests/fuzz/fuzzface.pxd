@@ -59,6 +59,9 @@ cdef void world_listen(void* world, uint32_t number) noexcept nogil
 cdef void world_connect(void* world) noexcept nogil
 cdef void world_application(void* world, uint32_t number) noexcept nogil
 cdef uint32_t world_applications(void* world) noexcept nogil
+
+# Clients of the import of datagrams (number 3), and the target of the export "udp0".
+cdef void world_client(void* world, uint32_t choice, const uint8_t* p, uint32_t n) noexcept nogil
 cdef void world_application_act(void* world, uint32_t at, int what, const uint8_t* p, uint32_t n) noexcept nogil
 
 # The edge's records alone, with this file in the place of port: no socket, no lane.

@@ -9,9 +9,10 @@ from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from pcgrelay._core.crypto.aead cimport Aead, aead_load
-from pcgrelay._core.base.buf cimport Pool, pool_start, pool_stop
+from pcgrelay._core.base.buf cimport Pool, buf_drop, pool_start, pool_stop
 from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx, records_rx
 from pcgrelay._core.face.workers cimport Workers
+from pcgrelay._core.edge.associations cimport association_wrote
 from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, accept_application
 from pcgrelay._core.edge.lists cimport edge_bury
 from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
@@ -27,8 +28,8 @@ from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_new
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport EVENTS_WAIT, Lane, Link, Shard
 from pcgrelay._core.base.linux cimport (
-    MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
-    shutdown, sockaddr, socket,
+    AF_INET, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect,
+    getsockname, monotonic_us, read, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.worker.event_loop cimport loop_start, loop_stop, loop_turn
 from pcgrelay._core.link.mailbox cimport (
@@ -40,7 +41,7 @@ from pcgrelay._core.link.mailbox cimport (
 )
 from pcgrelay._core.base.map cimport map_next
 from pcgrelay._core.worker.app_io cimport app_adopt
-from pcgrelay._core.base.queue cimport queue_sent, queue_own
+from pcgrelay._core.base.queue cimport Span, queue_own, queue_pop, queue_sent
 from pcgrelay._core.frame.record cimport Record, record_read
 from pcgrelay._core.link.relay cimport Path
 from pcgrelay._core.base.result cimport (
@@ -49,7 +50,7 @@ from pcgrelay._core.base.result cimport (
 from pcgrelay._core.stream.meter cimport meter_new
 from pcgrelay._core.stream.service_tables cimport (
     EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_LIVE, IMPORT_PENDING, IMPORT_UNCLEARED, OUTLET_DIRECT,
-    OUTLET_GATEWAY, Export, Import, Outlets, Tables, tables_hold, tables_index, tables_new,
+    OUTLET_GATEWAY, DatagramImport, Export, Import, Outlets, Tables, tables_hold, tables_index, tables_new,
 )
 from pcgrelay._core.session.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
 from pcgrelay._core.base.stats cimport (
@@ -76,6 +77,8 @@ cdef extern from "sys/socket.h" nogil:
     int bind(int fd, const sockaddr* address, uint32_t length)
     int listen(int fd, int backlog)
     ssize_t send(int fd, const void* p, size_t n, int flags)
+    ssize_t sendto(int fd, const void* p, size_t n, int flags, const sockaddr* address, uint32_t length)
+    ssize_t recvfrom(int fd, void* p, size_t n, int flags, sockaddr* address, uint32_t* length)
 
 cdef extern from "unistd.h" nogil:
     int getpid()
@@ -83,6 +86,7 @@ cdef extern from "unistd.h" nogil:
 cdef enum:
     PEERS = 16
     APPLICATIONS = 64
+    CLIENTS = 4                 # of an import of datagrams
     HELD = 1 << 20
     QUIET = 1 << 40             # us: nothing rings by itself while an input runs
     SESSION = 1
@@ -118,6 +122,7 @@ cdef struct World:
     uint64_t stream_ends
     uint8_t listener_address[28]
     uint32_t listener_length
+    uint8_t import_address[28]  # of the import of datagrams, while it is listened for
     bint edge_alone
     bint honest                 # the far edge acknowledged only what it has
     bint has_far
@@ -128,6 +133,9 @@ cdef Tables* tables[3]        # the last has outlets
 cdef int target_fd              # where exports lead to
 cdef uint8_t target_address[28]
 cdef uint32_t target_length
+cdef int datagram_fd            # the same, of datagrams
+cdef uint8_t datagram_address[28]
+cdef int client_fds[CLIENTS]
 cdef uint32_t listeners
 cdef uint8_t scratch[WIRE_BODY_MAX + WIRE_PREFIX]
 
@@ -171,75 +179,7 @@ cdef int unix_listener(const uint8_t* address, uint32_t length) noexcept nogil:
     return fd
 
 
-cdef void fill_export(Export* out, uint32_t number, const char* name, uint32_t state, uint32_t marking) noexcept nogil:
-    out.number = number
-    out.service_length = 4
-    memcpy(out.service, name, 4)
-    out.state = state
-    out.marking = marking
-    out.connect_us = QUIET
-    out.target_count = 2
-    # The first address of one of them refuses, so that the second is tried.
-    memcpy(out.targets[0].address, target_address, 28)
-    out.targets[0].length = target_length
-    out.targets[1] = out.targets[0]
-    if number == 1:
-        out.targets[0].length -= 1
-
-
-cdef void fill_import(Import* out, uint32_t number, uint32_t state, uint32_t routes) noexcept nogil:
-    out.number = number
-    out.service_length = 4
-    memcpy(out.service, <const char*>b"echo", 4)
-    out.marking = 1
-    out.priority = number % 3
-    out.state = state
-    out.route_count = routes
-    out.routes[0].session = SESSION
-    out.routes[0].precedence = 2
-    out.routes[0].weight = 100 * (number & 1)
-
-
-# The gateway, and one that leads to the world's target.
-cdef void fill_outlets(Import* out) noexcept nogil:
-    cdef Outlets* made = <Outlets*>calloc(1, sizeof(Outlets))
-    made.meter = meter_new(2, 2)
-    if made.meter == NULL:
-        broken(b"no memory")
-    made.count = 2
-    made.outlet[0].kind = OUTLET_GATEWAY
-    made.outlet[1].kind = OUTLET_DIRECT
-    made.outlet[1].target_count = 1
-    memcpy(made.outlet[1].targets[0].address, target_address, 28)
-    made.outlet[1].targets[0].length = target_length
-    made.outlet[0].patience_us = made.outlet[1].patience_us = QUIET
-    made.deadline_us = QUIET
-    made.careful = True
-    made.order[1] = 1
-    made.order_count = 2
-    out.outlets = made
-
-
-cdef Tables* make_tables(uint32_t which) noexcept nogil:
-    cdef Tables* made = tables_new(6, 3, 5)
-    cdef uint32_t i
-    fill_export(&made.exports[0], 0, b"echo", EXPORT_READY, 1)
-    fill_export(&made.exports[1], 1, b"next", EXPORT_READY, 1)
-    fill_export(&made.exports[2], 2, b"away", EXPORT_UNRESOLVED, 1)
-    fill_export(&made.exports[3], 3, b"gone", EXPORT_DRAIN, 1)
-    fill_export(&made.exports[4], 4, b"high", EXPORT_READY, 3)
-    fill_export(&made.exports[5], 5, b"deny", EXPORT_READY, 1)
-    fill_import(&made.imports[0], 0, IMPORT_LIVE, 1)
-    fill_import(&made.imports[1], 1, IMPORT_PENDING if which == 0 else IMPORT_LIVE, which & 1)
-    fill_import(&made.imports[2], 2, IMPORT_UNCLEARED if which == 0 else IMPORT_PENDING, 0)
-    if which == 2:
-        for i in range(3):
-            fill_outlets(&made.imports[i])
-    for i in range(5):
-        made.grants[i] = (<uint64_t>SESSION << 16) | i
-    if not tables_index(made):
-        broken(b"no memory")
-    return made
+include "tables.pxi"
 
 
 cdef void once() noexcept nogil:
@@ -250,6 +190,7 @@ cdef void once() noexcept nogil:
         broken(b"libcrypto or memory is missing")
     target_length = unix_address(target_address, b"T", 0)
     target_fd = unix_listener(target_address, target_length)
+    open_datagrams()
     tables[0] = make_tables(0)
     tables[1] = make_tables(1)
     tables[2] = make_tables(2)
@@ -412,6 +353,7 @@ cdef uint64_t world_end(void* world) noexcept nogil:
         if got < 0 and not closed_hard():
             broken(b"an application's socket was left open")
         close(self.applications[i])
+    forget_datagrams()
     if self.has_far:
         flow_stop(&self.far, &self.far_pool)
         pool_stop(&self.far_pool)

@@ -42,6 +42,7 @@ enum { OUR_LABEL = 101, THEIR_LABEL = 201, SESSION = 1 };
     F(void, world_listen, void *w, uint32_t number)                                                                   \
     F(void, world_connect, void *w)                                                                                   \
     F(void, world_application, void *w, uint32_t number)                                                              \
+    F(void, world_client, void *w, uint32_t choice, const uint8_t *p, uint32_t n)                                     \
     F(uint32_t, world_applications, void *w)                                                                          \
     F(void, world_application_act, void *w, uint32_t at, int what, const uint8_t *p, uint32_t n)                      \
     F(void, world_alone, void *w)                                                                                     \
@@ -88,7 +89,7 @@ static inline void put_header(uint8_t *p, uint32_t type, uint32_t flow, uint64_t
 /* The records of a bundle from the fuzzer's bytes: ids near to those in use, lengths that fit more often than not.
  * Answers how many bytes are at out, which has room for all that two bytes can ask for. */
 static inline uint32_t put_records(input *in, uint8_t *out, uint32_t room, int initiator) {
-    static const char *const names[8] = {"echo", "next", "away", "gone", "high", "deny", "none", "echo"};
+    static const char *const names[8] = {"echo", "next", "away", "gone", "high", "deny", "none", "udp0"};
     uint32_t count = 1 + take8(in) % 8, used = 0;
     while (count-- != 0) {
         uint8_t mode = take8(in), kind = 1 + mode % 8, id = take8(in);
@@ -107,6 +108,11 @@ static inline uint32_t put_records(input *in, uint8_t *out, uint32_t room, int i
             p[16] = what & 0x40 ? take8(in) : 1 + (what >> 3) % 3;
             p[17] = what & 0x20 ? take8(in) : 0;
             p[18] = what & 0x40 ? take8(in) % 3 : 0;
+            if ((what & 0x47) == 7) {
+                /* As it should be opened. */
+                put64(p + 8, 0);
+                p[18] = 1;
+            }
             p[19] = 4;
             memcpy(p + 20, names[what & 7], 4);
             n = 16;
