@@ -11,8 +11,14 @@ from tests.support.applications import Across
 from tests.support.cores import Node, frozen_record
 
 
-def hand_over(across: Across, node: Node, *targets: tuple[str, int], imports: Sequence[Any] = ()) -> None:
-    """Have another core take the place of a node's. imports: its tables, before it has a session."""
+def hand_over(
+    across: Across,
+    node: Node,
+    *targets: tuple[str, int],
+    imports: Sequence[Any] = (),
+    exports: Sequence[Any] = (),
+) -> None:
+    """Have another core take the place of a node's. imports, exports: its tables, if not those of `publish`."""
     old = node.core
     record, fds = frozen_record(node)
     role = native.ROLE_RELAY if node in across.relays else native.ROLE_EDGE
@@ -24,8 +30,8 @@ def hand_over(across: Across, node: Node, *targets: tuple[str, int], imports: Se
     native.wiped(record)
     if role == native.ROLE_EDGE:
         # The tables are the control plane's, and come before the first frame.
-        if imports:
-            node.core.publish(exports=[], imports=imports, grants=[])
+        if imports or exports:
+            node.core.publish(exports=exports, imports=imports, grants=[(across.session, [0])] if exports else [])
         else:
             publish(across, node, *targets)
     node.core.start()

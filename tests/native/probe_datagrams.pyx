@@ -1,0 +1,184 @@
+"""Associations as Python sees them: the clients of a listener, and what waits for a flow. For tests only."""
+cimport cython
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from pcgrelay._core.base.buf cimport pool_alloc, pool_free, pool_start, pool_stop
+from pcgrelay._core.base.stats cimport DROP_CAUSES
+from pcgrelay._core.edge.associations cimport (
+    association_begin, association_end, association_push, associations_expire, associations_fill, associations_room,
+)
+from pcgrelay._core.edge.clients cimport (
+    CLIENTS_KEYS, Clients, ClientSource, clients_add, clients_find, clients_hash, clients_name, clients_serves,
+    clients_source, clients_start, clients_stop, clients_use,
+)
+from pcgrelay._core.link.mailbox cimport StreamEndEvent
+from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.service_tables cimport DatagramImport, DatagramTerms
+from pcgrelay._core.stream.stream cimport (
+    ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, STREAM_OPEN, Association, Stream, stream_restore,
+)
+from tests.native.probe cimport exactly
+
+DROPS = DROP_CAUSES
+CLIENT = ASSOCIATION_CLIENT
+LOCAL = ASSOCIATION_LOCAL
+
+
+def client_name(address: bytes) -> bytes:
+    """A socket address of 28 bytes as a client is known by it."""
+    cdef uint8_t name[ASSOCIATION_CLIENT]
+    clients_name(exactly(address, ASSOCIATION_CLIENT), name)
+    return name[:ASSOCIATION_CLIENT]
+
+
+def serves(prefixes: list, client: bytes) -> bool:
+    """Whether an import with these prefixes, each (family, 16 bytes, bits), serves a client."""
+    cdef DatagramImport terms
+    memset(&terms, 0, sizeof(terms))
+    for family, address, bits in prefixes:
+        terms.prefixes[terms.prefix_count].family = <uint16_t>family
+        terms.prefixes[terms.prefix_count].bits = <uint16_t>bits
+        memcpy(terms.prefixes[terms.prefix_count].address, exactly(address, 16), 16)
+        terms.prefix_count += 1
+    return clients_serves(&terms, exactly(client, ASSOCIATION_CLIENT))
+
+
+# What __dealloc__ needs must still be there.
+@cython.no_gc_clear
+cdef class Associations:
+    """Those of one listener, with open streams of one flow. Each has a number, which is that of its stream."""
+
+    cdef Shard* shard
+    cdef Flow* flow
+    cdef Clients clients
+    cdef dict streams           # number -> address of the Stream
+
+    def __cinit__(self, *, limit: int = 1 << 24, collide: bool = False) -> None:
+        cdef uint64_t keys[CLIENTS_KEYS]
+        cdef uint32_t i
+        self.shard = <Shard*>calloc(1, sizeof(Shard))
+        self.flow = <Flow*>calloc(1, sizeof(Flow))
+        if self.shard == NULL or self.flow == NULL:
+            raise MemoryError
+        pool_start(&self.shard.pool, limit, 0)
+        for i in range(CLIENTS_KEYS):
+            # All names have one hash, if they are to collide.
+            keys[i] = 0 if collide else <uint64_t>0x9e3779b97f4a7c15 * (i + 1)
+        clients_start(&self.clients, 0, -1, keys)
+        self.streams = {}
+
+    def __dealloc__(self):
+        for number in list(self.streams or ()):
+            self.end(number)
+        clients_stop(&self.clients)
+        pool_stop(&self.shard.pool)
+        free(self.flow)
+        free(self.shard)
+
+    cdef Stream* stream(self, number) except NULL:
+        return <Stream*><size_t>self.streams[number]
+
+    @property
+    def used(self) -> int:
+        return self.shard.pool.used
+
+    def at(self, now_us: int) -> None:
+        """Set the time."""
+        self.shard.now_us = now_us
+
+    def begin(self, number: int, client: bytes, local: bytes, wait_us: int = 200_000) -> bool:
+        cdef DatagramTerms terms
+        cdef Stream* stream = <Stream*>pool_alloc(&self.shard.pool, sizeof(Stream))
+        if stream == NULL:
+            return False
+        terms.idle_us = terms.silent_us = 1000000
+        terms.wait_us = wait_us
+        stream.id = number
+        stream.flow = self.flow
+        stream.datagram = True
+        stream_restore(stream, STREAM_OPEN)
+        self.streams[number] = <size_t>stream
+        if association_begin(self.shard, stream, &terms):
+            memcpy(stream.association.client, exactly(client, ASSOCIATION_CLIENT), ASSOCIATION_CLIENT)
+            memcpy(stream.association.local, exactly(local, ASSOCIATION_LOCAL), ASSOCIATION_LOCAL)
+            stream.association.hash = clients_hash(&self.clients, stream.association.client, stream.association.local)
+            if clients_add(&self.clients, &self.shard.pool, stream.association):
+                return True
+        self.end(number)
+        return False
+
+    def end(self, number: int) -> tuple:
+        """Datagrams sent and received, and those that were dropped by cause."""
+        cdef StreamEndEvent end
+        cdef Stream* stream = self.stream(number)
+        memset(&end, 0, sizeof(end))
+        association_end(self.shard, stream, &end)
+        pool_free(&self.shard.pool, stream, sizeof(Stream))
+        del self.streams[number]
+        return end.sent_datagrams, end.received_datagrams, tuple(end.dropped[i] for i in range(DROP_CAUSES))
+
+    def find(self, client: bytes, local: bytes) -> int | None:
+        cdef const uint8_t* name = exactly(client, ASSOCIATION_CLIENT)
+        cdef const uint8_t* asked = exactly(local, ASSOCIATION_LOCAL)
+        cdef Association* found = clients_find(&self.clients, name, asked, clients_hash(&self.clients, name, asked))
+        return None if found == NULL else found.stream.id
+
+    def use(self, number: int) -> None:
+        clients_use(self.stream(number).association)
+
+    def by_use(self) -> list:
+        """The numbers of all, the one used last first; and so backwards, turned round."""
+        cdef Association* at = self.clients.newest
+        forward, backward = [], []
+        while at != NULL:
+            forward.append(at.stream.id)
+            at = at.older
+        at = self.clients.oldest
+        while at != NULL:
+            backward.append(at.stream.id)
+            at = at.newer
+        assert forward == backward[::-1] and len(forward) == self.clients.count
+        return forward
+
+    def of_source(self, client: bytes) -> list:
+        """The same of the clients with the address of this one."""
+        cdef ClientSource* source = clients_source(&self.clients, exactly(client, ASSOCIATION_CLIENT))
+        cdef Association* at
+        forward, backward = [], []
+        if source == NULL:
+            return forward
+        at = source.newest
+        while at != NULL:
+            forward.append(at.stream.id)
+            at = at.older_of_source
+        at = source.oldest
+        while at != NULL:
+            backward.append(at.stream.id)
+            at = at.newer_of_source
+        assert forward == backward[::-1] and len(forward) == source.count
+        return forward
+
+    # -- what waits
+
+    def push(self, number: int, data: bytes) -> None:
+        association_push(self.shard, self.stream(number).association, <const uint8_t*>data, len(data))
+
+    def waiting(self, number: int) -> tuple:
+        """Datagrams, and their bytes."""
+        return self.stream(number).association.waiting, self.stream(number).association.waiting_bytes
+
+    def expire(self) -> None:
+        associations_expire(self.shard, self.flow)
+
+    def room(self, most: int) -> int:
+        return associations_room(self.flow, most)
+
+    def fill(self, room: int) -> tuple:
+        """The records of a frame, and how many there are."""
+        cdef bytearray body = bytearray(room)
+        cdef uint32_t count = 0
+        cdef uint32_t used = associations_fill(self.shard, self.flow, body, room, &count)
+        return bytes(body[:used]), count
