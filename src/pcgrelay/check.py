@@ -35,12 +35,13 @@ from pcgrelay.kernel import read_kernel
 from pcgrelay.kernel_checks import kernel_findings
 from pcgrelay.local_port_checks import local_port_findings
 from pcgrelay.net.descriptors import MOST
+from pcgrelay.net.sockets import kind_of
 from pcgrelay.net.unix_sockets import taken
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.realm_checks import realm_findings
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.rule_checks import rule_findings
-from pcgrelay.service_checks import clear_findings, import_findings, outlet_findings, source_findings
+from pcgrelay.service_checks import clear_findings, datagram_findings, import_findings, outlet_findings, source_findings
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
 from pcgrelay.unit_checks import hidden_from_unit, unit_makes
@@ -276,6 +277,7 @@ def _policy(config: Config, now: datetime) -> Iterator[Finding]:
             sentence = f"{entry.service} is exported by this node itself."
             yield doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
         yield from import_findings(number, entry)
+        yield from datagram_findings(number, entry)
 
 
 # -- state -----------------------------------------------------------------------------------------------------
@@ -419,9 +421,13 @@ def _port(where: str, address: Address, running: bool) -> Finding:
 
 def _bind_once(address: Address) -> None:
     """Bind the address as the node would, and release it."""
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    wanted = kind_of(address)
+    found = socket.getaddrinfo(address.host, address.port, type=wanted, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, endpoint = found[0]
     with socket.socket(family, kind, protocol) as probe:
+        if wanted is socket.SOCK_DGRAM:
+            probe.bind(endpoint)
+            return
         # Without this, recently closed connections would make a free port look occupied.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(endpoint)

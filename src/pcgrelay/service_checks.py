@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from pcgrelay.config import Address, Config, ImportSettings
 from pcgrelay.finding import Finding, bad, doubtful, good
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.net.unix_sockets import is_open_to_strangers
 
@@ -30,13 +30,25 @@ def import_findings(number: int, entry: ImportSettings) -> Iterator[Finding]:
             yield doubtful(where, sentence, "Listen on one address of a network that you trust.")
         elif not address.is_loopback:
             sentence = f"{entry.service} is open, unencrypted, to whoever reaches {address}."
-            yield doubtful(where, sentence, "Listen on 127.0.0.1 or a unix socket, if the applications are here.")
+            place = "127.0.0.1 or a unix socket" if entry.transport is Transport.STREAM else "127.0.0.1"
+            yield doubtful(where, sentence, f"Listen on {place}, if the applications are here.")
         if address.is_unix and entry.mode & stat.S_IWOTH:
             sentence = f"Every user of this machine may use {entry.service} at {address}."
             yield doubtful(f"import[{number}].mode", sentence, 'Write mode = "0660" and the group of its applications.')
         if address.is_unix and is_open_to_strangers(address.host):
             sentence = f"Other users may write in the folder of {address}, and so put a socket of their own there."
             yield doubtful(where, sentence, "Choose a folder that only this user may change.")
+
+
+def datagram_findings(number: int, entry: ImportSettings) -> Iterator[Finding]:
+    """Whose datagrams an import takes: the sources of datagrams are forged without effort."""
+    if entry.transport is Transport.STREAM or entry.prefixes or all(each.is_loopback for each in entry.listeners):
+        return
+    sentence = (
+        f"{entry.service} takes datagrams of everybody, and a source can be forged: its answers can be led to any "
+        "machine that this one reaches."
+    )
+    yield doubtful(f"import[{number}].sources", sentence, 'Name the networks of its applications: sources = ["..."].')
 
 
 def outlet_findings(config: Config, now: datetime) -> Iterator[Finding]:

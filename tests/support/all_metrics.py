@@ -93,5 +93,9 @@ def all_metrics_text() -> str:
     for cause, code in (("done", 0), ("not-allowed", Code.REFUSED)):
         carried = 0 if code else 10
         traffic.count(StreamEnd(True, 0, 1, b"x", carried, carried, 9, code, cause, RULE_NONE, False), custody, MET)
+    association = StreamEnd(
+        True, 0, 1, b"x", 9, 9, 9, 0, "done", RULE_NONE, False, protocol="udp", sent_datagrams=1, dropped=(1,)
+    )
+    traffic.count(association, custody, MET)
     text = metrics_text(told, dict.fromkeys(CORE_HELP, 0)) + TrafficText(traffic).text({("import", SERVICE): 1})
     return text + handshake_text(Durations(), Durations())

@@ -20,6 +20,7 @@ from typing import Any
 
 from pcgrelay.dataplane.api import PathSpec
 from tests.support import fake_outlets
+from tests.support.fake_listeners import Listeners
 from tests.support.fake_outlets import CoreError, Outlets
 
 EVENT_LANE_UP, EVENT_LANE_DOWN = 1, 2
@@ -79,22 +80,20 @@ class FakeSession:
     was_up: bool = False
 
 
-class Core(Outlets):
+class Core(Outlets, Listeners):
     """One node's data plane, run by the loop in which its first lane was added."""
 
     made: list[Core] = []
 
     def __init__(self, **options: Any) -> None:
-        super().__init__()
+        Outlets.__init__(self)
+        Listeners.__init__(self, options["workers"])
         self.options = options
-        self.workers: int = options["workers"]
         self.link_table: dict[int, FakeLink] = {}
         self.session_table: dict[int, FakeSession] = {}
         self.relay_paths: dict[tuple[int, int], tuple[int, int, int]] = {}  # (link, label): (path, link, label)
         self.path_sides: dict[int, list[tuple[int, int]]] = {}
         self.published: dict[str, Any] = {}
-        self.listeners: dict[int, list[int]] = {}
-        self.listener_calls: list[tuple[str, int]] = []
         self.streams_open = 0
         self.streams_of_sessions = 0  # of each
         self.is_draining = False
@@ -340,18 +339,6 @@ class Core(Outlets):
                 assert 1 <= precedence <= 6
                 assert 0 <= weight <= 100
         self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
-
-    def import_listen(self, number: int, fds: Sequence[int], listener: int = 0) -> None:
-        assert len(fds) == self.workers
-        self.listener_numbers.setdefault(number, []).append(listener)
-        self.listener_calls.append(("listen", number))
-        self.listeners.setdefault(number, []).extend(fds)
-
-    def import_unlisten(self, number: int) -> None:
-        self.listener_calls.append(("unlisten", number))
-        self.listener_numbers.pop(number, None)
-        for fd in self.listeners.pop(number):
-            os.close(fd)
 
     def drain(self) -> None:
         self.is_draining = True

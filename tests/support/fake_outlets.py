@@ -23,7 +23,6 @@ class Outlets:
         self.adopted: list[int] = []  # imports
         self.shadows: list[tuple[int, int, int]] = []  # import, outlet and number
         self.shadow_ends: dict[int, str] = {}  # by outlet, what shadows come to; none: nothing is told of them
-        self.listener_numbers: dict[int, list[int]] = {}  # of the counts of an import's listeners
         self.listener_counts: dict[int, tuple[int, int, int, int]] = {}  # tests write here
         self.named: dict[int, tuple[int, bytes]] = {}  # sessions of a process before
         self.streams_of: list[tuple[int, int, int, int, int]] = []  # tests write here
@@ -55,7 +54,7 @@ class Outlets:
         self.named[session] = (id_head, caller)
 
     def _rows_check(self, imports: Sequence[tuple[Any, ...]], hosts_refused: Collection[str]) -> None:
-        for *_, outlets in imports:
+        for *_, outlets, _ in imports:
             if outlets is not None:
                 self._outlets_check(hosts_refused, *outlets)
 

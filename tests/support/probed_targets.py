@@ -7,15 +7,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from pcgrelay.config import Address, ExportSettings
-from pcgrelay.model import Marking, ServiceName
+from pcgrelay.model import Marking, ServiceName, Transport
 
 Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def export(port: int, *, send: bytes = b"", expect: bytes = b"", probe: bool = True) -> ExportSettings:
+def export(
+    port: int,
+    *,
+    send: bytes = b"",
+    expect: bytes = b"",
+    probe: bool = True,
+    transport: Transport = Transport.STREAM,
+) -> ExportSettings:
     return ExportSettings(
         service=ServiceName("custody", "kent.police.example"),
-        target=Address("127.0.0.1", port),
+        target=Address("127.0.0.1", port, transport),
         allow=(),
         marking=Marking.OFFICIAL,
         connect_timeout_ms=300,

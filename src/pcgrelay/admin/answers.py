@@ -158,6 +158,8 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
 
     subject: str
     kind: str = ""  # import, export; at a relay: edge, service
+    protocol: str = "tcp"  # or udp, whose streams are associations,
+    datagrams: str = ""  # and how long these last and how many there may be
     open: bool = False  # whether a new stream would be accepted, as far as this node knows
     verdict: str = ""
     marking: str = ""  # of the service, or the highest that the edge offers; empty: nobody has configured any

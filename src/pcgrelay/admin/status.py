@@ -175,6 +175,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
 
     name: str  # name@organisation
     direction: str  # import, export
+    protocol: str = "tcp"  # or udp, whose streams are associations
     state: str  # ready, waiting, refused, down, draining
     health: str  # ok, failing, unknown
     present: bool = True  # import: its listener is open; export: its target answered last time, or was not tried yet
@@ -183,6 +184,9 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     opened_total: int = 0
     refused_total: int = 0
     reason: str = ""  # why it is not ready, if that is known
+    sent_datagrams: int = 0  # towards the far edge, of associations that have ended
+    received_datagrams: int = 0
+    dropped: dict[str, int] = {}  # of these, by cause
     strays: tuple[StrayStatus, ...] = ()  # of an export with `also`
     outlets: tuple[OutletStatus, ...] = ()  # of an import that has others than the gateway, that one first
     listeners: tuple[ListenerStatus, ...] = ()  # of an import that has further ones (`also`)

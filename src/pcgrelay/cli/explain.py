@@ -90,11 +90,14 @@ def explain(subject: str, caller: str | None, path: Path, as_json: bool) -> int:
 
 
 def _print(console: Console, answer: ExplainAnswer) -> None:
-    console.print(Text.assemble((answer.subject, "bold"), f" ({answer.kind})"))
+    kind = answer.kind if answer.protocol == "tcp" else f"{answer.kind}, {answer.protocol}"
+    console.print(Text.assemble((answer.subject, "bold"), f" ({kind})"))
     console.print(answer.verdict)
     console.print(f"Rule: {answer.rule}")
     if answer.offer:
         console.print(f"Offered as: {answer.offer}")
+    if answer.datagrams:
+        console.print(f"Datagrams: {answer.datagrams}")
     console.print(Text("Health: ") + styled(answer.health))
     if answer.paths:
         console.print(f"Open paths there: {count(answer.paths)}")

@@ -15,6 +15,7 @@ from pcgrelay.admin.bundles import bundle_lines
 from pcgrelay.admin.clearances import clearance_lines
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
+from pcgrelay.admin.datagrams import datagram_lines
 from pcgrelay.admin.discovery import discovery_line
 from pcgrelay.admin.status import (
     ApprovalsStatus,
@@ -263,6 +264,7 @@ def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> No
         figures = (count(n) for n in (service.streams_active, service.opened_total, service.refused_total))
         decided = [f"shares are decided by: {service.decided_by}"] if service.decided_by else []
         routes = [
+            *datagram_lines(service),
             *map(_listener, service.listeners),
             *decided,
             *map(_outlet, service.outlets),

@@ -149,7 +149,8 @@ def _services(status: Status, before: Status | None, seconds: float, width: int)
             was = old.get((service.name, service.direction))
             opened = _per_second(service.opened_total, was.opened_total if was else None, seconds)
             refused = _per_second(service.refused_total, was.refused_total if was else None, seconds)
-            cells = [service.name, service.direction, service.state, count(service.streams_active), opened, refused]
+            direction = service.direction if service.protocol == "tcp" else f"{service.direction} {service.protocol}"
+            cells = [service.name, direction, service.state, count(service.streams_active), opened, refused]
             rows.append(Row(cells))
         columns = ["service", "dir", "state", ">open", ">opened/s", ">refused/s"]
         yield from table_lines(width, "", Layout(columns, rows))

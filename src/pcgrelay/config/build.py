@@ -12,6 +12,13 @@ from pcgrelay.config.assure import assure, service_code
 from pcgrelay.config.audit import audit
 from pcgrelay.config.callers import callers, refuse_callers
 from pcgrelay.config.clearances import clearances, transit
+from pcgrelay.config.datagrams import (
+    WAIT_MS,
+    export_transport,
+    import_transport,
+    prefixes,
+    refuse_datagram_outlets,
+)
 from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import (
     bearer_name,
@@ -54,6 +61,7 @@ from pcgrelay.model import (
     Role,
     ServiceName,
     Suite,
+    Transport,
     check_dotted,
     check_label,
 )
@@ -221,6 +229,9 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         raise source.refusal((*where, "proxy"), problem)
     send, expect = probe_words(source, where, table)
     target = target_address(source, (*where, "target"), table.target)
+    transport = export_transport(source, where, table, target)
+    probe = table.probe or ("connect" if transport is Transport.STREAM else "none")
+    target = target.over(transport)
     return ExportSettings(
         service=service,
         target=target,
@@ -231,7 +242,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         precedence=precedence(table.precedence),
         weight=table.weight,
         priority=Priority[table.priority.upper()],
-        probe=table.probe != "none",
+        probe=probe != "none",
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
@@ -245,6 +256,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         sources=sources(source, (*where, "source"), table.source, target),
         proxy=table.proxy is not None,
         also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
+        wait_ms=_wait_ms(transport, table.wait_ms),
         paper=paper(source, where, table),
     )
 
@@ -253,12 +265,15 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
     listen = parsed(source, (*where, "listen"), table.listen, Address.parse_any)
     also = tuple(parsed(source, (*where, "also", i), text, Address.parse_any) for i, text in enumerate(table.also))
     mode, group = socket_rights(source, where, table, has_socket=any(address.is_unix for address in (listen, *also)))
+    places: dict[KeyPath, Address] = {("listen",): listen, **{("also", i): each for i, each in enumerate(also)}}
+    transport = import_transport(source, where, table, places)
     return ImportSettings(
         service=parsed(source, (*where, "service"), table.service, ServiceName.parse),
-        listen=listen,
+        listen=listen.over(transport),
         priority=None if table.priority is None else Priority[table.priority.upper()],
         limits=Limits(
             streams=table.max_streams,
+            per_source=table.max_streams_per_source or 0,
             new_per_second=table.new_streams_per_second,
             idle_s=table.idle_timeout_s,
             duration_s=table.max_duration_s,
@@ -266,12 +281,19 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
         mode=mode,
         group=group,
         outlet=table.outlet,
-        also=also,
+        also=tuple(address.over(transport) for address in also),
         careful=table.careful,
         exercise=table.exercise,
         srv=service_code(source, where, table.srv),
+        prefixes=prefixes(source, (*where, "sources"), table.sources),
+        wait_ms=_wait_ms(transport, table.wait_ms),
         paper=paper(source, where, table),
     )
+
+
+def _wait_ms(transport: Transport, written: int | None) -> int:
+    """Return what a datagram may wait; a stream has no such limit."""
+    return 0 if transport is Transport.STREAM else written or WAIT_MS
 
 
 def _refuse_contradictions(source: Source, config: Config) -> None:
@@ -293,6 +315,7 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
     refuse_same(source, "bearer", "name", [bearer.name for bearer in config.bearers], "this bearer")
     listeners = dict(_listeners(config))
     refuse_outlets(source, config, listeners)
+    refuse_datagram_outlets(source, config)
     refuse_callers(source, config, listeners)
     refuse_drills(source, config)
     refuse_unsigned(source, config)
@@ -315,19 +338,20 @@ def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
 
 def _refuse_same_listener(source: Source, config: Config) -> None:
     seen: dict[Address, KeyPath] = {}
-    first: dict[int, Address] = {}  # by port
-    wildcards: dict[int, Address] = {}
+    first: dict[tuple[int, Transport], Address] = {}  # by port
+    wildcards: dict[tuple[int, Transport], Address] = {}
     for where, address in _listeners(config):
         # A wildcard address takes its port on every address. By the kernel's default "::" includes IPv4, so the two
         # families are not distinguished.
+        port = (address.port, address.transport)
         others = first if address.is_wildcard else wildcards
-        other = address if address in seen else None if address.is_unix else others.get(address.port)
+        other = address if address in seen else None if address.is_unix else others.get(port)
         if other is not None:
             problem = f"{address} is taken by {shown_path(seen[other])} ({other}); choose another port"
             raise source.refusal(where, problem)
         seen[address] = where
         if address.is_unix and address.host.removesuffix(".next") == os.fspath(config.node.admin):
             raise source.refusal(where, f"{address} is the admin socket of this node; choose another path")
-        first.setdefault(address.port, address)
+        first.setdefault(port, address)
         if address.is_wildcard:
-            wildcards[address.port] = address
+            wildcards[port] = address

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 
 from pcgrelay.config import schema
 from pcgrelay.config.fields import parsed
 from pcgrelay.config.settings import CallerSettings, Config
 from pcgrelay.config.source import KeyPath, Source, shown_path
-from pcgrelay.config.values import Address
+from pcgrelay.config.values import Address, Network, parse_network
 from pcgrelay.model import check_dotted
 
 CALLERS_MOST = 64
 NETWORKS_MOST = 256  # of one caller
 # Each organisation has figures of its own in the data plane, for each export with `also`.
 COUNTED_MOST = 256
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def callers(source: Source, tables: Sequence[schema.CallerTable]) -> tuple[CallerSettings, ...]:
@@ -43,25 +40,13 @@ def _caller(source: Source, where: KeyPath, table: schema.CallerTable, seen: dic
         )
     found = []
     for index, text in enumerate(table.networks):
-        network = parsed(source, (*at, index), text, _network)
+        network = parsed(source, (*at, index), text, parse_network)
         other = seen.setdefault(network, organisation)
         if other != organisation or network in found:
             whose = "this caller" if other == organisation else other
             raise source.refusal((*at, index), f"{network} is a network of {whose} already; remove one")
         found.append(network)
     return CallerSettings(organisation=organisation, networks=tuple(found))
-
-
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        pass
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f'"{text[:60]}" is no network') from None
-    raise ValueError(f"{text[:60]} is an address with a mask; the network is {network}")
 
 
 def refuse_callers(source: Source, config: Config, listeners: Mapping[KeyPath, Address]) -> None:

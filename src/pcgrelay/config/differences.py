@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pcgrelay.config.settings import ApprovalsSettings, Config, Limits, Paper, PolicySettings
+from pcgrelay.config.values import Address
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -29,10 +30,12 @@ _WRITTEN = {
     "lasts_s": "for",
     "calendar": "window",
     "sources": "source",
+    "prefixes": "sources",
     "kept_streams": "streams",
     "terms": "allow",
     "streams": "max_streams",
     "per_organisation": "max_streams_per_organisation",
+    "per_source": "max_streams_per_source",
     "new_per_second": "new_streams_per_second",
     "idle_s": "idle_timeout_s",
     "duration_s": "max_duration_s",
@@ -97,13 +100,24 @@ def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str])
     found = []
     for key in keys:
         before, after = getattr(old, key), getattr(new, key)
-        if before != after and isinstance(after, Limits):
+        if isinstance(before, Address) and isinstance(after, Address) and before.transport != after.transport:
+            found += ["protocol"] if str(before) == str(after) else ["protocol", key]
+        elif _follows(key, before, after):
+            continue
+        elif before != after and isinstance(after, Limits):
             found += _changed_keys(before, after, after.__struct_fields__)
         elif before != after and key == "paper" and not isinstance(new, PolicySettings):
             found += _changed_keys(before or Paper(), after or Paper(), Paper.__struct_fields__)
         elif before != after:
             found.append(_WRITTEN.get(key, key))
     return list(dict.fromkeys(found))
+
+
+def _follows(key: str, before: Any, after: Any) -> bool:
+    """Return whether a key differs only because the protocol of its service does."""
+    if key == "also":
+        return list(map(str, before)) == list(map(str, after))
+    return key == "wait_ms" and not (before and after)
 
 
 def _of_table(table: str, old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:

@@ -26,6 +26,8 @@ ProbeInterval = Annotated[int, Meta(ge=200, le=3_600_000)]
 Seconds = Annotated[int, Meta(ge=0, le=31_536_000)]
 StreamsWord = Literal["all", "refused", "totals"]
 ProxyWord = Literal["v2"]
+ProtocolWord = Literal["tcp", "udp"]
+Wait = Annotated[int, Meta(ge=1, le=10_000)]
 Texts = str | tuple[str, ...]  # one, or a list
 
 
@@ -138,6 +140,7 @@ class ExportTable(RuleTable, frozen=True, kw_only=True):
     """[[export]]."""
 
     service: str
+    protocol: ProtocolWord = "tcp"
     target: str
     allow: tuple[str | AllowTable, ...] = ()
     source: Texts | None = None
@@ -152,7 +155,8 @@ class ExportTable(RuleTable, frozen=True, kw_only=True):
     new_streams_per_second: Streams = 0
     idle_timeout_s: Seconds = 0
     max_duration_s: Seconds = 0
-    probe: ProbeWord = "connect"
+    wait_ms: Wait | None = None  # of udp alone; none: 200
+    probe: ProbeWord | None = None  # none: connect; of udp none
     probe_send: str = ""
     probe_expect: str = ""
     probe_interval_ms: ProbeInterval = 5_000
@@ -170,12 +174,16 @@ class ImportTable(RuleTable, frozen=True, kw_only=True):
     """[[import]]."""
 
     service: str
+    protocol: ProtocolWord = "tcp"
     listen: str
+    sources: tuple[str, ...] | None = None  # of udp alone; none: everybody
     priority: PriorityWord | None = None  # as its owner says
     max_streams: Streams = 0
+    max_streams_per_source: Count | None = None  # of udp alone; none: 256
     new_streams_per_second: Streams = 0
     idle_timeout_s: Seconds = 0
     max_duration_s: Seconds = 0
+    wait_ms: Wait | None = None  # of udp alone; none: 200
     mode: str | None = None  # of unix sockets: these two
     group: str | None = None
     outlet: str = "gateway"
@@ -376,6 +384,7 @@ EXAMPLES = {
     "link.weight": "weight = 50",
     "link.source": 'source = "10.9.9.9"',
     "export.service": 'service = "custody"',
+    "export.protocol": 'protocol = "udp"',
     "export.target": 'target = "127.0.0.1:5432"',
     "export.allow": 'allow = ["met.police.example"]',
     "export.source": 'source = "10.9.9.9"',
@@ -390,18 +399,23 @@ EXAMPLES = {
     "export.new_streams_per_second": "new_streams_per_second = 50",
     "export.idle_timeout_s": "idle_timeout_s = 3600",
     "export.max_duration_s": "max_duration_s = 86400",
+    "export.wait_ms": "wait_ms = 200",
     "export.probe": 'probe = "expect"',
     "export.probe_send": "probe_send = 'PING\\r\\n'",
     "export.probe_expect": "probe_expect = '+PONG'",
     "export.probe_interval_ms": "probe_interval_ms = 5000",
     "export.also": 'also = ["10.20.30.60:5432"]',
     "import.service": 'service = "custody@kent.police.example"',
+    "import.protocol": 'protocol = "udp"',
     "import.listen": 'listen = "127.0.0.1:15432"',
+    "import.sources": 'sources = ["10.1.0.0/16"]',
     "import.priority": 'priority = "interactive"',
     "import.max_streams": "max_streams = 2000",
+    "import.max_streams_per_source": "max_streams_per_source = 256",
     "import.new_streams_per_second": "new_streams_per_second = 50",
     "import.idle_timeout_s": "idle_timeout_s = 3600",
     "import.max_duration_s": "max_duration_s = 86400",
+    "import.wait_ms": "wait_ms = 200",
     "import.mode": 'mode = "0660"',
     "import.group": 'group = "adm"',
     "import.outlet": 'outlet = "cjx"',

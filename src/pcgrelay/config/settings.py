@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from msgspec import Struct
 
-from pcgrelay.config.values import Address
+from pcgrelay.config.values import Address, Network
 from pcgrelay.cutover.windows import Calendar
-from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite, organisation_matches
+from pcgrelay.model import (
+    Marking,
+    NodeId,
+    Precedence,
+    Priority,
+    Role,
+    ServiceName,
+    Suite,
+    Transport,
+    organisation_matches,
+)
 
 EVERY = "*"  # the subject of a drill that is of each that there is
 SOCKET_MODE = 0o600  # of unix sockets, unless the file says otherwise
@@ -194,10 +203,11 @@ class DiscoverSettings(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Limits of one service's streams; 0: none."""
+    """Limits of one service's streams; 0: none, or those of `services.datagrams` for datagrams."""
 
     streams: int = 0  # open at once; 0: a quarter of the available descriptors
     per_organisation: int = 0  # of these; of exports alone
+    per_source: int = 0  # of these; of imports of datagrams alone
     new_per_second: int = 0  # of an export those of one organisation, of an import all
     idle_s: int = 0  # without a byte either way
     duration_s: int = 0
@@ -236,14 +246,20 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
     proxy: bool = False  # whether the target is told who calls, by the PROXY protocol
     also: tuple[Address, ...] = ()  # listeners for callers who still come the old way
+    wait_ms: int = 0  # what a datagram may wait for room
     paper: Paper | None = None
+
+    @property
+    def transport(self) -> Transport:
+        """What it carries."""
+        return self.target.transport
 
 
 class CallerSettings(Struct, frozen=True, kw_only=True):
     """[[caller]]: an organisation whose callers may still come the old way, and where they come from."""
 
     organisation: str
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    networks: tuple[Network, ...]
 
 
 class ImportSettings(Struct, frozen=True, kw_only=True):
@@ -260,7 +276,14 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     careful: bool = True  # with several outlets, nothing is sent before the far side has answered
     exercise: float = 0.0  # percent of new streams that take the first back-up, so that it is known to work
     srv: str = ""  # the code that a network has for it
+    prefixes: tuple[Network, ...] = ()  # of datagrams: whose are taken; none: everybody's
+    wait_ms: int = 0  # what a datagram may wait for room
     paper: Paper | None = None
+
+    @property
+    def transport(self) -> Transport:
+        """What it carries."""
+        return self.listen.transport
 
     @property
     def listeners(self) -> tuple[Address, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
+
+from pcgrelay.model import Transport
 
 _SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -17,19 +19,22 @@ _TIME = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _WILDCARDS = {"0.0.0.0", "::"}
 UNIX = "unix:"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # sockaddr_un.sun_path, less its final zero byte and the ".next" of the socket beside it.
 SOCKET_PATH_LIMIT = 102
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """A host, by name or number, and a TCP port; or the path of a unix socket, in place of a host, and port 0.
+    """A host, by name or number, and a port; or the path of a unix socket, in place of a host, and port 0.
 
-    IPv6 addresses are written in brackets, and a path behind "unix:".
+    IPv6 addresses are written in brackets, and a path behind "unix:". Ports of TCP and of UDP are different ones with
+    the same numbers; which is meant stands elsewhere in the file, so the text does not have it.
     """
 
     host: str
     port: int
+    transport: Transport = Transport.STREAM
 
     def __str__(self) -> str:
         if self.is_unix:
@@ -67,7 +72,13 @@ class Address:
 
         By the kernel's default "::" includes IPv4, so the two families are not distinguished.
         """
-        return self.port == other.port and (self.host == other.host or self.is_wildcard or other.is_wildcard)
+        return (self.port, self.transport) == (other.port, other.transport) and (
+            self.host == other.host or self.is_wildcard or other.is_wildcard
+        )
+
+    def over(self, transport: Transport) -> Self:
+        """Return the same address with a port of that transport."""
+        return replace(self, transport=transport)
 
     @classmethod
     def parse_any(cls, text: str) -> Self:
@@ -139,6 +150,19 @@ def time_text(seconds: int) -> str:
     """A time as time_s reads it, in the largest unit that keeps it whole."""
     unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
     return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+def parse_network(text: str) -> Network:
+    """Parse a network in CIDR notation. ValueError: it is none, or an address of one with its mask."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f'"{text[:60]}" is no network') from None
+    raise ValueError(f"{text[:60]} is an address with a mask; the network is {found}")
 
 
 def _ipv6(host: str, text: str) -> str:

@@ -27,15 +27,20 @@ from pcgrelay.net.local_ports import LocalPorts
 EVENTS_AT_ONCE = 512
 SETTLE_ROUNDS = 64
 
-# number, service, marking, rule, state, connect_ms, targets, addresses to connect from, whether they are told who calls
-Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool]
+# idle_ms, silent_ms (as long as nothing was ever answered), wait_ms
+ExportDatagrams = tuple[int, int, int]
+# The same, then associations, of one source, new ones in a second, networks (address, bits); none: everybody's
+ImportDatagrams = tuple[int, int, int, int, int, int, Sequence[tuple[str, int]]]
+# number, service, marking, rule, state, connect_ms, targets, addresses to connect from, whether they are told who
+# calls; None: it is one of streams
+Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool, ExportDatagrams | None]
 # kind, patience_ms, addresses, addresses to connect from
 WayRow = tuple[int, int, Sequence[tuple[str, int]], Sequence[str]]
 # number, streams, of one organisation, new ones in a second, idle_s, lasts_s
 ServiceBounds = tuple[int, int, int, int, int, int]
 # meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways
 OutletsRow = tuple[int, bool, bool, int, int, bytes, bytes, Sequence[WayRow]]
-Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None]
+Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None, ImportDatagrams | None]
 Grant = tuple[int, Sequence[int]]
 
 T = TypeVar("T")
@@ -332,6 +337,10 @@ class Plane:
     def import_listen(self, number: int, fds: Sequence[int], listener: int = 0) -> None:
         """Give the core listening sockets of an import. listener: the number of the counts that they have apart."""
         self._called(self._core.import_listen, number, fds, listener)
+
+    def import_listen_datagrams(self, number: int, worker: int, fd: int, listener: int = 0) -> None:
+        """Give one worker a UDP socket of an import. fd is the core's from now on, also if that is refused."""
+        self._called(self._core.listen_datagrams, worker, number, fd, listener)
 
     def import_unlisten(self, number: int) -> None:
         self._called(self._core.import_unlisten, number)

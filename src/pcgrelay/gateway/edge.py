@@ -41,11 +41,13 @@ from pcgrelay.identity.handshake import session_cap
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import PathOpen
+from pcgrelay.model import Transport
 from pcgrelay.path.edge import EdgePaths, PathEnd, refused_record
 from pcgrelay.path.labels import Labels
 from pcgrelay.services.import_causes import ImportFailure, import_failure
 from pcgrelay.services.imports import ImportState, exporters_of, offers_of
 from pcgrelay.services.services import Imported, key_of
+from pcgrelay.services.tables import lacks_datagrams
 from pcgrelay.session.recovery import stall_unheard
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.table import Sessions
@@ -114,7 +116,14 @@ class EdgeRole:
         await self.sessions.stop(code)
 
     def is_busy(self) -> bool:
-        return self._node.plane.streams() > 0
+        """Whether streams are open. An association has no end of its own, so nobody waits for it."""
+        plane, services = self._node.plane, self.services
+        active, of_datagrams = plane.services(), Transport.DATAGRAM
+        imports = [each.number for each in services.imports if each.settings.transport is of_datagrams]
+        exports = [each.number for each in services.exports if each.settings.transport is of_datagrams]
+        associations = sum(active["imports"].get(number, 0) for number in imports)
+        associations += sum(active["exports"].get(number, 0) for number in exports)
+        return plane.streams() > associations
 
     def tick(self) -> None:
         node, sessions = self._node, self.sessions
@@ -135,6 +144,7 @@ class EdgeRole:
             failures = ((each.settings.service, self.import_failure(each)) for each in down)
             self.import_watch.look_for_failures({name: failure for name, failure in failures if failure})
         self.wanting.look()
+        self._spread_datagrams()
         self.outlets.tick()
         self.strays.tick()
         self.days.tick()
@@ -142,11 +152,17 @@ class EdgeRole:
         self.tables.tick()
         self.drills.tick()
 
+    def _spread_datagrams(self) -> None:
+        for imported in self.services.imports:
+            sessions = (self.sessions.by_number(route[0]) for route in imported.plan.routes)
+            self.services.spread(imported, min((session.flows for session in sessions if session), default=0))
+
     def import_failure(self, imported: Imported) -> ImportFailure | None:
         """Return why no stream of an import can go over the gateway; None if one can."""
         if imported.plan.state is ImportState.LIVE:
             return None
         causes, links = self.sessions.causes, self._node.link_table.links.values()
+        transport = imported.settings.transport
         return import_failure(
             imported.settings.service,
             imported.exporters,
@@ -154,6 +170,10 @@ class EdgeRole:
             is_linked=any(link.state is LinkState.UP for link in links),
             session_cause=lambda exporter: causes.get(key_of(exporter), ""),
             uncleared=lambda exporter: self.routes.uncleared(key_of(exporter)),
+            transport=transport,
+            lacks_datagrams=lambda exporter: (
+                transport is Transport.DATAGRAM and lacks_datagrams(self.sessions.with_key(key_of(exporter)))
+            ),
         )
 
     # -- a configuration ---------------------------------------------------------------------------------------
@@ -261,7 +281,7 @@ class EdgeRole:
         offered = offers_of(node.exchange.catalogue, [imported.settings.service for imported in imports])
         for imported in imports:
             offers = offered[imported.settings.service]
-            imported.exporters = exporters_of(offers, imported.priority_most)
+            imported.exporters = exporters_of(offers, imported.priority_most, imported.settings.transport)
             imported.is_known = bool(offers)
             imported.marking = max((offer.marking for _, offer in offers), default=imported.marking)
             wanted |= {key_of(exporter) for exporter in imported.exporters}

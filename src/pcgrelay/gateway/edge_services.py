@@ -21,8 +21,9 @@ from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.handover.node import NodeHandover, ServiceHandover
 from pcgrelay.log.events import Emit, TablesRefused
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.local_ports import listening_ports, local_ports
+from pcgrelay.net.sockets import bound
 from pcgrelay.net.unix_sockets import identity, put_in_place, remove
 from pcgrelay.policy.rules import Rule, export_rules
 from pcgrelay.services.counts import AllowingRule, StreamCounts, service_handover
@@ -86,9 +87,9 @@ class EdgeServices:
         self._sockets = {}
 
     def shut(self) -> None:
-        """Close the listeners of all imports."""
+        """Close the listeners of all imports but those of datagrams, by which what is open goes on."""
         for imported in self.imports:
-            if imported.is_open:
+            if imported.is_open and imported.settings.transport is Transport.STREAM:
                 imported.is_open = False
                 self._plane.import_unlisten(imported.number)
         self._keep_sockets()
@@ -109,7 +110,7 @@ class EdgeServices:
                         ours = address in prepared.held
                         prepared.open_socket(address, entry, self._plane.workers, ours=ours)
                     else:
-                        await prepared.open_import(address, entry.service, self._plane.workers)
+                        await prepared.open_import(address, entry.service, self._sockets_of(entry))
         for export in config.exports:
             old = targets.get(export.service)
             if old is None or not old.serves(export):
@@ -184,16 +185,14 @@ class EdgeServices:
         settings = imported.settings
         try:
             for address in settings.listeners:
-                # For each address as many sockets as there are workers.
-                group, left = left[: self._plane.workers], left[self._plane.workers :]
+                each = self._sockets_of(settings)
+                group, left = left[:each], left[each:]
                 listener = self._listener_counts.number_of(settings.service, address)
                 if address.is_unix:
                     put_in_place(address.host)
                     prepared.beside.discard(address.host)
                     self._sockets[address.host] = identity(address.host)
-                self._plane.import_listen(imported.number, [sock.fileno() for sock in group], listener)
-                for sock in group:
-                    sock.detach()
+                self._give(imported, group, listener)
         except (DataPlaneRefused, OSError) as refused:
             imported.is_open, imported.refusal = False, str(refused)
             self._emit(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
@@ -203,7 +202,46 @@ class EdgeServices:
             for sock in [*group, *left]:
                 sock.close()
             return
-        imported.is_open, imported.refusal = True, ""
+        imported.is_open, imported.refusal, imported.workers = True, "", 1
+
+    def _give(self, imported: Imported, group: Sequence[socket.socket], listener: int, first: int = 0) -> None:
+        """Give the core sockets of an import; first: the worker that gets the first one of datagrams."""
+        if imported.settings.transport is Transport.STREAM:
+            self._plane.import_listen(imported.number, [sock.fileno() for sock in group], listener)
+            for sock in group:
+                sock.detach()
+            return
+        for worker, sock in enumerate(group, first):
+            self._plane.import_listen_datagrams(imported.number, worker, sock.detach(), listener)
+
+    def spread(self, imported: Imported, flows: int) -> None:
+        """Read the datagrams of an import on as many workers as each of its sessions has flows.
+
+        What a worker reads goes into the flow of the same number. Sockets are added and never taken away, for each
+        change leads clients to another worker, and so into another association.
+        """
+        first, end = imported.workers, min(flows, self._plane.workers)
+        if not imported.is_open or imported.settings.transport is Transport.STREAM or first >= end:
+            return
+        imported.workers = end
+        left: list[socket.socket] = []
+        try:
+            for address in imported.settings.listeners:
+                left = [bound(address, shared=True) for _ in range(first, end)]
+                listener = self._listener_counts.number_of(imported.settings.service, address)
+                self._give(imported, left, listener, first)
+        except (DataPlaneRefused, OSError) as refused:
+            # One worker serves it too.
+            self._emit(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
+            for sock in left:
+                sock.close()
+
+    def _sockets_of(self, entry: ImportSettings) -> int:
+        """Return how many sockets each address of an import has: of streams one for each worker.
+
+        A datagram that a worker reads goes into a flow of the same number, and a session may have but one.
+        """
+        return self._plane.workers if entry.transport is Transport.STREAM else 1
 
     def _keep_sockets(self) -> None:
         """Remove the unix sockets that no import has any more, and know the others again."""
@@ -237,6 +275,8 @@ class EdgeServices:
             structs.replace(
                 service_handover(imported.number, imported.settings.service, self.stream_counts.imports),
                 listen=str(imported.settings.listen),
+                protocol=imported.settings.transport.title,
+                workers=imported.workers,
                 also=tuple(str(address) for address in imported.settings.also),
                 mode=imported.settings.mode,
                 group=imported.settings.group,
@@ -249,14 +289,15 @@ class EdgeServices:
     def expect(self, imports: Sequence[ServiceHandover]) -> None:
         """Do not open the listeners of these imports: another process hands them over."""
         for each in imports:
+            transport = Transport.from_title(each.protocol)
             settings = ImportSettings(
                 service=ServiceName.parse(each.service),
-                listen=Address.parse_any(each.listen),
-                also=tuple(Address.parse_any(text) for text in each.also),
+                listen=Address.parse_any(each.listen).over(transport),
+                also=tuple(Address.parse_any(text).over(transport) for text in each.also),
                 mode=each.mode,
                 group=each.group,
             )
-            self.imports.append(Imported(each.number, settings, is_open=each.is_open))
+            self.imports.append(Imported(each.number, settings, is_open=each.is_open, workers=each.workers))
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
         """Restore the numbers, counts and addresses of the previous process; `apply` follows."""

@@ -13,10 +13,12 @@ from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.handover.node import RuleEndHandover
+from pcgrelay.model import Transport
 from pcgrelay.policy.clearances import clearances_of
 from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.ending_rules import EndingRules
+from pcgrelay.services.imports import ImportState
 from pcgrelay.services.publisher import TablePublisher
 from pcgrelay.services.services import Exported, Imported, exports_with, imports_with
 from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
@@ -68,6 +70,8 @@ class EdgeTables:
         has_ended = self.ending_rules.look(self._services.rules, self._node.clock.wall())
         unanswered = any(map(self._is_unanswered, self._services.imports))
         waited = settling or self._was_settling or was_starting or unanswered or self._was_unanswered
+        # A renewal tells what the far edge knows by now.
+        waited = waited or any(map(_waits_for_datagrams, self._services.imports))
         if waited or self.publisher.has_failed or has_ended:
             self._was_starting = self.is_starting
             self._was_settling = settling
@@ -93,7 +97,7 @@ class EdgeTables:
         imports = [each for each in services.imports if not has_ended(each.settings.paper, now)]
         return Tables(
             exports=export_rows(node.plane, services.exports, draining=node.draining),
-            imports=[*import_rows(node.plane, imports), *self._strays.rows()],
+            imports=[*import_rows(node.plane, imports, draining=node.draining), *self._strays.rows()],
             grants=[(session.number, self.granted_to(session)) for session in self._sessions if session.number],
         )
 
@@ -108,7 +112,7 @@ class EdgeTables:
         self.publisher.check(
             Tables(
                 exports=export_rows(plane, exports, draining=self._node.draining),
-                imports=[*import_rows(plane, imports), *self._strays.rows()],
+                imports=[*import_rows(plane, imports, draining=self._node.draining), *self._strays.rows()],
                 grants=[
                     (session.number, grants_of(session, rules, numbers, now, clearances))
                     for session in self._sessions
@@ -142,3 +146,8 @@ class EdgeTables:
         if offers != self._offered or not node.exchange.has_offered:
             self._offered = offers
             node.exchange.offer(offers)
+
+
+def _waits_for_datagrams(imported: Imported) -> bool:
+    plan = imported.plan
+    return imported.settings.transport is Transport.DATAGRAM and plan.state is ImportState.DOWN and imported.is_known

@@ -17,7 +17,7 @@ from typing import TypeVar
 from pcgrelay.config import Address, ImportSettings
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.sockets import BACKLOG, bind_listener, bound, share
 from pcgrelay.net.unix_sockets import SocketPathError, open_beside, remove_beside
 from pcgrelay.services.targets import Target
@@ -88,7 +88,7 @@ class Prepared:
         bind = partial(_shared_listeners, address, count, ours)
         sockets = await _patiently(address, f", for {service}", bind, ours, elsewhere)
         self.imports.setdefault(service, []).extend(sockets)
-        if ours:
+        if ours and address.transport is Transport.STREAM:
             self.late += sockets
 
     def open_socket(self, address: Address, settings: ImportSettings, count: int, *, ours: bool) -> None:
@@ -141,12 +141,14 @@ def _problem(error: OSError, ours: bool, elsewhere: bool) -> str:
 def _shared_listeners(address: Address, count: int, ours: bool) -> list[socket.socket]:
     # With SO_REUSEPORT a second program of this user could have the port too and take half of the connections
     # unnoticed. So the port is first bound exclusively, which fails if another socket has it.
+    is_stream = address.transport is Transport.STREAM
+    make = bind_listener if is_stream and not ours else bound
     if not ours:
-        bind_listener(address).close()
+        make(address).close()
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
-            sockets.append((bound if ours else bind_listener)(address, shared=True))
+            sockets.append(make(address, shared=True))
     except OSError:
         for sock in sockets:
             with suppress(OSError):

@@ -32,6 +32,8 @@ class ServiceHandover(Struct, frozen=True, kw_only=True):
     number: int
     service: str
     listen: str = ""  # of an import
+    protocol: str = "tcp"  # of its listeners
+    workers: int = 1  # of datagrams: so many have a socket of each of them
     also: tuple[str, ...] = ()
     mode: int = 0o600  # of its unix sockets,
     group: int | None = None  # and who else may use them
@@ -41,6 +43,9 @@ class ServiceHandover(Struct, frozen=True, kw_only=True):
     addresses: tuple[tuple[str, int], ...] = ()  # and the addresses that it resolved to
     opened_total: int = 0
     refused_total: int = 0
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: dict[str, int] = {}  # datagrams, by cause
 
 
 class StreamCountsHandover(Struct, frozen=True, kw_only=True):

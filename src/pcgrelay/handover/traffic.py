@@ -17,6 +17,9 @@ class TrafficRowHandover(Struct, frozen=True, kw_only=True):
     sent_bytes: int = 0
     received_bytes: int = 0
     refused: dict[str, int] = {}
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: dict[str, int] = {}
 
 
 class TrafficHandover(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import field
+
 from pcgrelay.log.events import Record
 
 
@@ -33,6 +35,11 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     outlet: str = ""
     setup_ms: float | None = None  # until the far side answered
     moved: int = 0  # how often it was led on to another outlet
+    # Of datagrams:
+    protocol: str = "tcp"  # or udp, whose streams are associations
+    sent_datagrams: int = 0  # towards the far edge
+    received_datagrams: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # at this edge, by cause
 
 
 class StreamRefused(Record, frozen=True, kw_only=True):
@@ -57,3 +64,4 @@ class StreamRefused(Record, frozen=True, kw_only=True):
     remote: bool = False
     outlet: str = ""  # of an import with several, the last that was tried
     moved: int = 0
+    protocol: str = "tcp"

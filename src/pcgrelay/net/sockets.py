@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from pcgrelay.config import Address
+from pcgrelay.model import Transport
 from pcgrelay.net import resolver
 from pcgrelay.net.resolver import NameAbsentError, Outcome, Use
 
@@ -20,6 +21,8 @@ ADDRESSES_TRIED = 8
 # If an address has not answered for this long, the next is tried in parallel (RFC 8305, 5).
 NEXT_ADDRESS_S = 0.25
 BACKLOG = 1024
+# What waits in the kernel for a worker that is busy; it gives at most net.core.rmem_max.
+DATAGRAM_BUFFER_BYTES = 4 << 20
 # TCP_USER_TIMEOUT (RFC 5482): without an acknowledgement for this long the kernel ends a connection. The silence of a
 # peer is noticed sooner.
 USER_TIMEOUT_MS = 20_000
@@ -195,6 +198,11 @@ def share(sock: socket.socket, shared: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
 
 
+def kind_of(address: Address) -> socket.SocketKind:
+    """Return the kind of socket that is bound to such an address, or connected to it."""
+    return socket.SOCK_DGRAM if address.transport is Transport.DATAGRAM else socket.SOCK_STREAM
+
+
 def is_own_address(host: str) -> bool:
     """Whether a numeric address is one of this machine's, at which it could listen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -218,19 +226,23 @@ def bind_listener(address: Address, *, backlog: int = BACKLOG, shared: bool = Fa
 
 
 def bound(address: Address, *, shared: bool = False) -> socket.socket:
-    """Make a socket that is bound to the address and does not listen yet.
+    """Make a socket that is bound to the address, and does not listen yet if it is one of TCP.
 
     shared: several such sockets may bind the same port (SO_REUSEPORT). Raises OSError if the address is in use.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    host = address.host
+    host, kind = address.host, kind_of(address)
     if family is socket.AF_INET and not host.replace(".", "").isdigit():
         # Names in a listener are rare and local: resolving one may block once, at start.
-        family, _, _, _, where = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, where = socket.getaddrinfo(host, address.port, type=kind)[0]
         host = str(where[0])
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind is socket.SOCK_DGRAM:
+            # No SO_REUSEADDR: it would give the port of UDP to whoever sets it too.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, address.port))

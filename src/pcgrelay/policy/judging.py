@@ -154,6 +154,14 @@ def patterns(key: str, old: Value, new: Value) -> Iterator[Difference]:
         yield Difference(kind, f"{key} {each} removed")
 
 
+def networks(key: str, old: Value, new: Value) -> Iterator[Difference]:
+    """Networks whose datagrams are taken; None: everybody's."""
+    if old is None or new is None:
+        yield Difference(Kind.WIDENS if new is None else Kind.NARROWS, _any_words(key, old, new))
+        return
+    yield from _sets(key, old, new)
+
+
 def clearances(key: str, old: Value, new: Value) -> Iterator[Difference]:
     """Markings by organisation; None: all have the highest. One that is not named has the lowest."""
     if old is None or new is None:

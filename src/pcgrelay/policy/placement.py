@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any
 
 from pcgrelay.config import Config, DiscoverSettings, LinkSettings, Paper
+from pcgrelay.config.datagrams import WAIT_MS, limits_in_force
 from pcgrelay.policy import judging
 from pcgrelay.policy.judging import Judge, Kind, Value
 
@@ -106,7 +107,23 @@ def _group_name(number: int | None) -> str | None:
 
 
 def _limit(name: str, part: str) -> Key:
-    return Key(name, lambda entry: getattr(entry.limits, part), judging.limit, 0)
+    """A limit: of datagrams the program has one too, which is judged, and is no part of the digest."""
+    return Key(
+        name,
+        lambda entry: getattr(limits_in_force(entry), part),
+        judging.limit,
+        0,
+        digested=lambda entry: getattr(entry.limits, part),
+    )
+
+
+def _protocol() -> Key:
+    return Key("protocol", lambda entry: entry.transport.title, judging.widens, "tcp")
+
+
+def _wait() -> Key:
+    # What is not written is no part of the digest, as elsewhere: 200 of datagrams, and 0 of streams.
+    return Key("wait_ms", lambda entry: entry.wait_ms or WAIT_MS, judging.neutral, WAIT_MS)
 
 
 def _probes() -> tuple[Key, ...]:
@@ -254,6 +271,7 @@ EXPORT = Table(
     lambda config: config.exports,
     (
         Key("service", lambda export: export.service.service, judging.widens),
+        _protocol(),
         Key("target", _text_of("target"), judging.widens),
         Key("allow", _allow, judging.allowed, {}),
         Key("source", _texts("sources"), judging.widens, []),
@@ -269,6 +287,7 @@ EXPORT = Table(
         _limit("new_streams_per_second", "new_per_second"),
         _limit("idle_timeout_s", "idle_s"),
         _limit("max_duration_s", "duration_s"),
+        _wait(),
         *_probes(),
         Key("also", _sorted("also"), judging.members, []),
         *_papers(),
@@ -281,12 +300,16 @@ IMPORT = Table(
     lambda config: config.imports,
     (
         *_named("service"),
+        _protocol(),
         Key("listen", _text_of("listen"), judging.widens),
+        Key("sources", lambda entry: sorted(map(str, entry.prefixes)) or None, judging.networks),
         Key("priority", lambda entry: None if entry.priority is None else entry.priority.title, judging.priority),
         _limit("max_streams", "streams"),
+        _limit("max_streams_per_source", "per_source"),
         _limit("new_streams_per_second", "new_per_second"),
         _limit("idle_timeout_s", "idle_s"),
         _limit("max_duration_s", "duration_s"),
+        _wait(),
         Key("mode", lambda entry: f"{entry.mode:04o}", judging.mode, "0600"),
         _group("group"),
         Key("outlet", _of("outlet"), judging.widens, "gateway"),

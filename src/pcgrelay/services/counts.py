@@ -15,6 +15,7 @@ from pcgrelay.log.stream_events import StreamRefused
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule
+from pcgrelay.services.datagrams import dropped_by_cause
 from pcgrelay.services.stream_ids import StreamIdentity
 from pcgrelay.session.session import Session
 
@@ -45,6 +46,10 @@ class ServiceCounts:
 
     opened_total: int = 0
     refused_total: int = 0
+    # Of associations that have ended:
+    sent_datagrams: int = 0  # towards the far edge
+    received_datagrams: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # by cause
 
 
 @dataclass(slots=True)
@@ -74,12 +79,16 @@ class StreamCounts:
         self.refused_total |= Counter(handover.refused_total)
         for table, services in ((self.imports, imports), (self.exports, exports)):
             for each in services:
-                table[each.number] = ServiceCounts(each.opened_total, each.refused_total)
+                datagrams = (each.sent_datagrams, each.received_datagrams, Counter(each.dropped))
+                table[each.number] = ServiceCounts(each.opened_total, each.refused_total, *datagrams)
 
     def count(self, event: StreamEnd) -> None:
         """Count the end of one stream."""
         services = self.imports if event.opener else self.exports
         service = _of(services, event.number)
+        service.sent_datagrams += event.sent_datagrams
+        service.received_datagrams += event.received_datagrams
+        service.dropped.update(dropped_by_cause(event.dropped))
         if was_refused(event):
             service.refused_total += 1
             reason = f"stream_{reason_of(event)}"
@@ -114,6 +123,9 @@ def service_handover(number: int, service: ServiceName, table: Mapping[int, Serv
         service=str(service),
         opened_total=stream_counts.opened_total,
         refused_total=stream_counts.refused_total,
+        sent_datagrams=stream_counts.sent_datagrams,
+        received_datagrams=stream_counts.received_datagrams,
+        dropped=dict(stream_counts.dropped),
     )
 
 
@@ -251,6 +263,7 @@ def _refused(event: StreamEnd, line: _Line, rules: tuple[Rule, ...]) -> StreamRe
         remote=event.remote,
         outlet=line.outlet,
         moved=event.moved,
+        protocol=event.protocol,
     )
 
 
@@ -276,4 +289,8 @@ def _ended(event: StreamEnd, line: _Line, allowing: AllowingRule) -> StreamEndRe
         outlet=line.outlet,
         setup_ms=event.setup_us / 1000 if line.outlet else None,
         moved=event.moved,
+        protocol=event.protocol,
+        sent_datagrams=event.sent_datagrams,
+        received_datagrams=event.received_datagrams,
+        dropped=dropped_by_cause(event.dropped),
     )

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
+from msgspec import structs
+
 from pcgrelay.config.settings import Limits, PolicySettings
 from pcgrelay.dataplane.adapter import Plane, ServiceBounds
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.descriptors import descriptors_of_streams, raise_descriptor_limit
+from pcgrelay.services.counts import was_refused
 from pcgrelay.services.services import Exported, Imported, Numbers
 
 SERVICE_SHARE = 4
@@ -37,8 +40,8 @@ def apply_bounds(
     """
     most = descriptors_of_streams(raise_descriptor_limit())
     plane.bounds(
-        [_bounds(each.number, each.settings.limits, most, direct=each.settings.service in direct) for each in imports],
-        [_bounds(each.number, each.settings.limits, most) for each in exports],
+        [_of_import(each, most, direct=each.settings.service in direct) for each in imports],
+        [_of_export(each, most) for each in exports],
         most,
         (policy.organisation_streams, policy.organisation_new_per_second),
     )
@@ -49,11 +52,29 @@ def _bounds(number: int, limits: Limits, most: int, *, direct: bool = False) -> 
     return number, streams, limits.per_organisation, limits.new_per_second, limits.idle_s, limits.duration_s
 
 
+def _of_import(imported: Imported, most: int, *, direct: bool) -> ServiceBounds:
+    limits = imported.settings.limits
+    if imported.settings.transport is Transport.DATAGRAM:
+        # Its row has the other limits. An association has no descriptor here.
+        return imported.number, 0, 0, 0, 0, limits.duration_s
+    return _bounds(imported.number, limits, most, direct=direct)
+
+
+def _of_export(exported: Exported, most: int) -> ServiceBounds:
+    limits = exported.settings.limits
+    if exported.settings.transport is Transport.DATAGRAM:
+        limits = structs.replace(limits, idle_s=0)  # the row has it
+    return _bounds(exported.number, limits, most)
+
+
 def emit_service_full(
     emit: Emit, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers, organisation: str
 ) -> None:
-    """Log a refusal because a service reached a limit; repetitions are throttled. organisation: whose stream it was."""
-    if event.cause not in FULL:
+    """Log a refusal because a service reached a limit; repetitions are throttled. organisation: whose stream it was.
+
+    An association that made room for another is none: that goes on all the time where a resolver asks.
+    """
+    if event.cause not in FULL or (event.protocol == "udp" and not was_refused(event)):
         return
     service = numbers.name_of(event.number)
     # What one organisation has used up is told apart; a limit of the whole service is nobody's alone.

@@ -22,7 +22,10 @@ DRAINING = "draining"
 NO_SESSION = "no-session"
 MARKING = "marking"
 TRANSPORT = "transport"
-CAUSES = (NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, TRANSPORT, WITHDRAWN, DRAINING, NO_SESSION, MARKING)
+NO_DATAGRAMS = "no-datagrams"
+CAUSES = (
+    NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, TRANSPORT, WITHDRAWN, DRAINING, NO_SESSION, NO_DATAGRAMS, MARKING,
+)  # fmt: skip
 
 # So many names at most are listed.
 NAMES_MOST = 5
@@ -46,17 +49,22 @@ def import_failure(
     session_cause: Callable[[Exporter], str],
     uncleared: Callable[[Exporter], Sequence[str] | None],
     transport: Transport = Transport.STREAM,
+    lacks_datagrams: Callable[[Exporter], bool] = lambda exporter: False,
 ) -> ImportFailure:
     """Return why an import is not served.
 
     session_cause: why the last set-up of a session with an edge failed. uncleared: what is not cleared on each way to
-    an edge; nothing: one of them is; None: there is no way. transport: what the import carries.
+    an edge; nothing: one of them is; None: there is no way. transport: what the import carries. lacks_datagrams:
+    whether there is a session with an edge, and it carries none.
     """
     if not is_linked:
         return ImportFailure(NO_LINK, "no neighbour is linked")
     barred = [words for each in exporters if (words := uncleared(each)) is not None]
     if barred and all(barred):
         return ImportFailure(MARKING, "; ".join(dict.fromkeys(words for each in barred for words in each[:NAMES_MOST])))
+    if lacking := [each.edge.dotted for each in exporters if lacks_datagrams(each)]:
+        detail = f"the session with {_listed(lacking)} was made by a version that carries no datagrams"
+        return ImportFailure(NO_DATAGRAMS, f"{detail}; its next renewal mends that, if both are up to date")
     if exporters:
         causes = [(each, session_cause(each)) for each in exporters]
         told = [f"{each.edge.dotted}: {cause.rstrip('.')}" for each, cause in causes if cause]
@@ -109,7 +117,7 @@ def offered_by(catalogue: Catalogue, edge: NodeId) -> set[str]:
 
 
 def _services(catalogue: Catalogue, organisation: str) -> set[str]:
-    edges = catalogue.edges_of(organisation)
+    edges = (edge for edge in catalogue.edges() if edge.organisation == organisation)
     return set().union(*(offered_by(catalogue, edge) for edge in edges))
 
 

@@ -146,13 +146,13 @@ class TablePublisher:
         for export in tables.exports:
             if reason := self._refusal(exports=[export]):
                 refused[Row(EXPORT, export[0], export[1])] = reason
-                exports.append((*export[:4], self._plane.EXPORT_UNRESOLVED, export[5], (), (), False))
+                exports.append((*export[:4], self._plane.EXPORT_UNRESOLVED, export[5], (), (), False, None))
             else:
                 exports.append(export)
         for entry in tables.imports:
             if reason := self._refusal(imports=[entry]):
                 refused[Row(IMPORT, entry[0], entry[1])] = reason
-                imports.append((*entry[:4], self._plane.IMPORT_DOWN, (), None))
+                imports.append((*entry[:4], self._plane.IMPORT_DOWN, (), None, None))
             else:
                 imports.append(entry)
         return Tables(exports, imports, tables.grants), refused

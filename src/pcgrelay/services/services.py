@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pcgrelay.config import ExportSettings, ImportSettings
 from pcgrelay.health.damping import FORGET_MS, FlapDamping
@@ -46,6 +46,7 @@ class Imported:
     # nobody announces it. None: nobody ever has.
     marking: int | None = None
     is_open: bool = False  # whether its listener is open
+    workers: int = 1  # of datagrams: so many have a socket of each listener
     refusal: str = ""  # why the core refused its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
     damping: dict[NodeId, FlapDamping] = field(
@@ -117,7 +118,12 @@ def imports_with(known: Iterable[Imported], settings: Sequence[ImportSettings], 
     numbers = numbers.copy()
     numbers.keep(entry.service for entry in settings)
     living = {imported.settings.service: imported for imported in known}
-    return [living.get(each.service) or Imported(numbers.take(each.service), each) for each in settings]
+    return [
+        replace(living[each.service], settings=each)
+        if each.service in living
+        else Imported(numbers.take(each.service), each)
+        for each in settings
+    ]
 
 
 class Numbers:

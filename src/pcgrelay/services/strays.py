@@ -88,7 +88,7 @@ class Stray:
         ways = ((plane.OUTLET_GATEWAY, 1, (), ()), way)
         outlets: OutletsRow = (self.meter.number, True, False, deadline_ms, 0, SLOTS, bytes([TARGET]), ways)
         marking, name = MARKING_NUMBERS[settings.marking], settings.service.service.encode()
-        return (self.number, name, marking, int(Priority.NORMAL), plane.IMPORT_DOWN, (), outlets)
+        return (self.number, name, marking, int(Priority.NORMAL), plane.IMPORT_DOWN, (), outlets, None)
 
 
 class StrayNumbers:

@@ -11,9 +11,18 @@ from typing import Any
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Export, Grant, Import, OutletsRow, Plane
+from pcgrelay.model import Transport
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
-from pcgrelay.services.imports import Exporter, ImportState, SessionFact, SessionHealth, import_plan
+from pcgrelay.services.datagrams import export_datagrams, import_datagrams
+from pcgrelay.services.imports import (
+    FAILURES_BEFORE_DOWN,
+    Exporter,
+    ImportState,
+    SessionFact,
+    SessionHealth,
+    import_plan,
+)
 from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
@@ -72,6 +81,7 @@ def shrunk(last: Tables, new: Tables, closed: Collection[int]) -> Tables:
                 *row[:5],
                 tuple(route for route in row[5] if route[0] in sessions),
                 _closed(row, outlets.get(row[0]), closed),
+                row[7],
             )
             for row in last.imports
         ],
@@ -85,8 +95,8 @@ def shrunk(last: Tables, new: Tables, closed: Collection[int]) -> Tables:
 
 def _lessened(last: Export, new: Export) -> Export:
     """Return the last row of an export with the new row's state and the higher of the two markings."""
-    number, service, marking, rule, state, connect_ms, targets, sources, proxy = last
-    return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets, sources, proxy
+    number, service, marking, rule, state = last[:5]
+    return (number, service, max(marking, new[2]), rule, max(state, new[4]), *last[5:])
 
 
 def _closed(last: Import, new: OutletsRow | None, closed: Collection[int]) -> OutletsRow | None:
@@ -136,7 +146,12 @@ class ImportPlanner:
         key = key_of(exporter)
         failures = self._sessions.failures[key]
         is_steady = imported.is_steady(exporter.edge, now_ms)
-        found = [SessionFact(_health(session), session.number, failures, is_steady) for session in with_key(key)]
+        sessions = with_key(key)
+        if imported.settings.transport is Transport.DATAGRAM:
+            if lacks_datagrams(sessions):
+                return [SessionFact(SessionHealth.NONE, 0, FAILURES_BEFORE_DOWN)]
+            sessions = [session for session in sessions if _may_carry_datagrams(session)]
+        found = [SessionFact(_health(session), session.number, failures, is_steady) for session in sessions]
         return found or [SessionFact(SessionHealth.NONE, 0, failures)]
 
     def _is_well(self, with_key: WithKey, now_ms: int, exporter: Exporter, was_well: bool) -> bool:
@@ -147,8 +162,21 @@ class ImportPlanner:
         )
 
 
-def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
-    """Return the rows of imports, as planned."""
+def lacks_datagrams(sessions: Sequence[Session]) -> bool:
+    """Return whether there are sessions with an edge, and none of them carries datagrams."""
+    return bool(sessions) and not any(map(_may_carry_datagrams, sessions))
+
+
+def _may_carry_datagrams(session: Session) -> bool:
+    # Before its handshake nobody knows.
+    return session.suite is None or session.carries_datagrams
+
+
+def import_rows(plane: Plane, imports: Iterable[Imported], *, draining: bool = False) -> list[Import]:
+    """Return the rows of imports, as planned.
+
+    Of a node that drains nothing new begins: streams have no listener then, and datagrams no state but down.
+    """
     states = {
         ImportState.DOWN: plane.IMPORT_DOWN,
         ImportState.PENDING: plane.IMPORT_PENDING,
@@ -160,9 +188,10 @@ def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
             imported.settings.service.service.encode(),
             imported.plan.marking,
             imported.plan.priority,
-            plane.IMPORT_UNCLEARED if imported.plan.is_barred else states[imported.plan.state],
+            _import_state(plane, imported, states, draining),
             imported.plan.routes,
             imported.outlets.row(plane, careful=imported.settings.careful) if imported.outlets else None,
+            import_datagrams(imported.settings),
         )
         for imported in imports
     ]
@@ -181,6 +210,7 @@ def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) ->
             exported.target.addresses,
             exported.settings.sources,
             exported.settings.proxy,
+            export_datagrams(exported.settings),
         )
         for rule, exported in enumerate(exports)
     ]
@@ -212,7 +242,14 @@ def offer_of(exported: Exported, *, draining: bool, refused: bool = False) -> Of
         settings.weight,
         state,
         settings.priority,
+        settings.transport,
     )
+
+
+def _import_state(plane: Plane, imported: Imported, states: Mapping[ImportState, int], draining: bool) -> int:
+    if draining and imported.settings.transport is Transport.DATAGRAM:
+        return plane.IMPORT_DOWN
+    return plane.IMPORT_UNCLEARED if imported.plan.is_barred else states[imported.plan.state]
 
 
 def _export_state(plane: Plane, exported: Exported, draining: bool) -> int:

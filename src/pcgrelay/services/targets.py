@@ -23,7 +23,7 @@ from pcgrelay.log.service_events import TargetFailing, TargetUnresolved, TargetW
 from pcgrelay.model import ServiceName
 from pcgrelay.net.proxy_protocol import LOCAL_HEADER
 from pcgrelay.net.resolver import NameAbsentError, Use
-from pcgrelay.net.sockets import bind_source, family_of, race_connects, resolve
+from pcgrelay.net.sockets import bind_source, family_of, kind_of, race_connects, resolve
 from pcgrelay.services.target_causes import (
     ProbeError,
     TargetFailure,
@@ -253,7 +253,8 @@ class Target:
         send = (LOCAL_HEADER if self.export.proxy else b"") + self.export.probe_send
         try:
             async with asyncio.timeout(deadline_ms / 1000):
-                is_said = await _said(where, send, expect, self.export.sources)
+                kind = kind_of(self.export.target)
+                is_said = await _said(where, kind, send, expect, self.export.sources)
         except OSError as error:
             raise ProbeError(failure_of(error, at, deadline_ms)) from None
         if not is_said:
@@ -266,11 +267,16 @@ def _probed_by(export: TargetSettings) -> tuple[object, ...]:
     return export.target, export.sources, export.proxy, *probe
 
 
-async def _said(where: tuple[str, int], send: bytes, expect: bytes, sources: Sequence[str]) -> bool:
-    """Connect once, send, and read until what is expected was there, or cannot come any more."""
+async def _said(
+    where: tuple[str, int], kind: socket.SocketKind, send: bytes, expect: bytes, sources: Sequence[str]
+) -> bool:
+    """Connect once, send, and read until what is expected was there, or cannot come any more.
+
+    Of datagrams the first answer decides: what it lacks no further one brings.
+    """
     loop = asyncio.get_running_loop()
     family = family_of(where[0])
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+    with socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
         bind_source(sock, sources)
         await loop.sock_connect(sock, where[0] if family is socket.AF_UNIX else where)
         if send:
@@ -281,6 +287,8 @@ async def _said(where: tuple[str, int], send: bytes, expect: bytes, sources: Seq
             if not data:
                 break
             answer += data
+            if kind is socket.SOCK_DGRAM:
+                break
         return expect in answer
 
 

@@ -17,6 +17,7 @@ from pcgrelay.figures import Durations
 from pcgrelay.handover.traffic import TrafficHandover, TrafficRowHandover
 from pcgrelay.model import ServiceName
 from pcgrelay.services.counts import reason_of, was_refused
+from pcgrelay.services.datagrams import dropped_by_cause
 
 ROWS_MOST = 4_096
 OTHER = "other"
@@ -32,6 +33,9 @@ class Row:
     sent_bytes: int = 0  # towards the far edge
     received_bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # by reason
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # datagrams, by cause
     changes: int = 0  # so that a view knows whether it has to be written anew
 
 
@@ -56,6 +60,9 @@ class Traffic:
         direction, name = _direction(event.opener), str(service) if service else UNKNOWN
         row = self._row((direction, name, organisation or OTHER))
         row.changes += 1
+        row.sent_datagrams += event.sent_datagrams
+        row.received_datagrams += event.received_datagrams
+        row.dropped.update(dropped_by_cause(event.dropped))
         if was_refused(event):
             row.refused[reason_of(event)] += 1
             return
@@ -113,6 +120,8 @@ class Traffic:
         """Count on from where the previous process was."""
         for each in handover.rows:
             row = Row(each.streams, each.sent_bytes, each.received_bytes, Counter(each.refused))
+            row.sent_datagrams, row.received_datagrams = each.sent_datagrams, each.received_datagrams
+            row.dropped = Counter(each.dropped)
             self.rows[each.direction, each.service, each.organisation] = row
         for direction, service, life, first_byte in handover.times:
             self.times[direction, service] = Times(life, first_byte)
@@ -128,6 +137,9 @@ def _rows_handover(rows: dict[Key, Row]) -> Iterator[TrafficRowHandover]:
             sent_bytes=row.sent_bytes,
             received_bytes=row.received_bytes,
             refused=dict(row.refused),
+            sent_datagrams=row.sent_datagrams,
+            received_datagrams=row.received_datagrams,
+            dropped=dict(row.dropped),
         )
 
 

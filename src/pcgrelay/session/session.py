@@ -9,6 +9,7 @@ from enum import Enum, auto
 from cryptography import x509
 
 from pcgrelay.handover.records import SessionHandover, read_chain, write_chain
+from pcgrelay.identity.handshake import DATAGRAMS
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import SessionUp
@@ -124,6 +125,11 @@ class Session:
             unresumed=tuple(self.unresumed),
             path=self.path.to_handover() if self.path else None,
         )
+
+    @property
+    def carries_datagrams(self) -> bool:
+        """Whether the far edge knows datagrams: to another one an OPEN for them would be a violation."""
+        return DATAGRAMS in self.features
 
     @property
     def id_head(self) -> int:

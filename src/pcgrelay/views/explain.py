@@ -18,6 +18,7 @@ from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dot
 from pcgrelay.policy.clearances import LOWEST, NAMES
 from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import MARKING_NUMBERS
+from pcgrelay.services.datagrams import datagram_words
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.outlet_plan import Away, Decider
 from pcgrelay.services.outlets import ImportOutlets
@@ -97,7 +98,10 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     ways: list[RouteOption] = []
     sessions: list[Session] = []
     now = node.clock.monotonic_ms()
+    carried = imported.settings.transport
     for exporter, said in _offering(node, service):
+        if said.transport != carried:
+            continue  # the verdict says so
         offer = structs.replace(said, priority=min(said.priority, imported.priority_most))
         key = Key(exporter, offer.marking, offer.priority)
         mine = edge.sessions.with_key(key)
@@ -118,6 +122,8 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     return ExplainAnswer(
         subject=subject,
         kind="import",
+        protocol=imported.settings.transport.title,
+        datagrams=datagram_words(imported.settings),
         open=is_open,
         verdict=_import_verdict(node, edge, imported, ways, refusals),
         marking=shown_marking(node, imported.marking or LOWEST),
@@ -207,6 +213,8 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
     return ExplainAnswer(
         subject=str(service),
         kind="export",
+        protocol=settings.transport.title,
+        datagrams=datagram_words(settings),
         open=verdict.startswith("A new"),
         verdict=verdict,
         marking=shown_marking(node, MARKING_NUMBERS[settings.marking]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any
 
 from msgspec import structs
 
@@ -258,6 +259,8 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
                 streams_active=active["exports"].get(exported.number, 0),
                 opened_total=stream_counts.opened_total,
                 refused_total=stream_counts.refused_total,
+                protocol=exported.settings.transport.title,
+                **_datagrams(stream_counts),
                 strays=strays_status(edge, exported.settings.service),
             )
         )
@@ -294,9 +297,20 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
                 streams_active=active["imports"].get(imported.number, 0),
                 opened_total=stream_counts.opened_total,
                 refused_total=stream_counts.refused_total,
+                protocol=imported.settings.transport.title,
+                **_datagrams(stream_counts),
             )
         )
     return tuple(found)
+
+
+def _datagrams(counts: ServiceCounts) -> dict[str, Any]:
+    """Return the figures of associations that have ended; those of streams are zeros."""
+    return {
+        "sent_datagrams": counts.sent_datagrams,
+        "received_datagrams": counts.received_datagrams,
+        "dropped": dict(counts.dropped),
+    }
 
 
 def _target_words(exported: Exported) -> str:

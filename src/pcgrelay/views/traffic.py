@@ -22,6 +22,9 @@ PAIRS = (
     Family("service_sent_bytes_total", "counter", "Bytes towards the far edge, of streams that have ended."),
     Family("service_received_bytes_total", "counter", "Bytes from the far edge, of the same."),
     Family("service_refused_total", "counter", "Streams that were refused, by reason."),
+    Family("service_sent_datagrams_total", "counter", "Datagrams towards the far edge, of streams that have ended."),
+    Family("service_received_datagrams_total", "counter", "Datagrams from the far edge, of the same."),
+    Family("service_dropped_datagrams_total", "counter", "Datagrams of these that were dropped here, by cause."),
 )
 TIMES = (
     Family("service_life_seconds", "histogram", "How long streams were open."),
@@ -49,6 +52,20 @@ def pair_lines(key: Key, row: Row) -> Sequence[str]:
         f"{PREFIX}service_sent_bytes_total{{{labels}}} {row.sent_bytes}\n",
         f"{PREFIX}service_received_bytes_total{{{labels}}} {row.received_bytes}\n",
         "".join(refused),
+        *_datagram_lines(labels, row),
+    )
+
+
+def _datagram_lines(labels: str, row: Row) -> Sequence[str]:
+    if not (row.sent_datagrams or row.received_datagrams or row.dropped):
+        return "", "", ""
+    dropped = [
+        f'{PREFIX}service_dropped_datagrams_total{{cause="{cause}",{labels}}} {n}\n' for cause, n in row.dropped.items()
+    ]
+    return (
+        f"{PREFIX}service_sent_datagrams_total{{{labels}}} {row.sent_datagrams}\n",
+        f"{PREFIX}service_received_datagrams_total{{{labels}}} {row.received_datagrams}\n",
+        "".join(dropped),
     )
 
 

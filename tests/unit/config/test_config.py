@@ -76,6 +76,11 @@ def test_each_key_has_an_example_that_works() -> None:
     # A drill is of one of the three. Who comes the old way has no name to tell, and only a unix socket has a mode.
     drills = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
     others = {*drills, "export.proxy", "import.mode", "import.group", "link.discover", "link.links", "link.peers"}
+    of_datagrams = {
+        "export": ("protocol", "wait_ms"),
+        "import": ("protocol", "sources", "max_streams_per_source", "wait_ms"),
+    }
+    others |= {f"{table}.{key}" for table, keys in of_datagrams.items() for key in keys}
     text = "".join(
         f"{schema.EXAMPLES[name]}\n"
         + "".join(
@@ -91,6 +96,11 @@ def test_each_key_has_an_example_that_works() -> None:
         "[[link]]\n" + "".join(f"{schema.EXAMPLES[f'link.{key}']}\n" for key in ("discover", "links", "peers")) + PAPER
     )
     text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}{PAPER}'
+    for table, keys in of_datagrams.items():
+        lines = "".join(f"{schema.EXAMPLES[f'{table}.{key}']}\n" for key in keys)
+        place = 'target = "127.0.0.1:53"' if table == "export" else 'listen = "127.0.0.1:10053"'
+        name = "names" if table == "export" else "names@met.police.example"
+        text += f'[[{table}]]\nservice = "{name}"\n{place}\n{lines}{PAPER}'
     assert config.parse(text, PATH).node.id.name == "kent-1"
 
 

@@ -11,9 +11,10 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay.config import Address
+from pcgrelay.model import Transport
 from pcgrelay.net import sockets
 from pcgrelay.net.resolver import Use
-from pcgrelay.net.sockets import NEXT_ADDRESS_S, Where, backs_off, connect, interleave, race_connects, reset
+from pcgrelay.net.sockets import NEXT_ADDRESS_S, Where, backs_off, bound, connect, interleave, race_connects, reset
 
 NAME = "relay-1.hub.example"
 TCP_CLOSE = bytes([7])
@@ -191,3 +192,22 @@ def test_a_reset_is_heard_although_much_is_unread() -> None:
                 far.recv(1000)
             assert far.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == TCP_CLOSE
         reset(sock)
+
+
+def test_a_port_of_datagrams_is_bound_beside_the_same_one_of_tcp(listener: socket.socket) -> None:
+    host, port = listener.getsockname()
+    address = Address(host, port, Transport.DATAGRAM)
+    with listener, bound(address) as sock:
+        assert (sock.type, sock.getsockname()) == (socket.SOCK_DGRAM, (host, port))
+        assert not sock.getblocking()
+        assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        for shared in (False, True):
+            with pytest.raises(OSError, match="in use"):
+                bound(address, shared=shared)
+
+
+def test_sockets_that_share_a_port_of_datagrams_share_it_with_each_other_alone(listener: socket.socket) -> None:
+    host, port = listener.getsockname()
+    address = Address(host, port, Transport.DATAGRAM)
+    with listener, bound(address, shared=True), bound(address, shared=True), pytest.raises(OSError, match="in use"):
+        bound(address)

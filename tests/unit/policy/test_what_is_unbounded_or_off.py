@@ -45,6 +45,8 @@ LADDERS: dict[str, Ladder] = {
     },
     **{f"{table}.until": LAST_DAY for table in schema.RULES},
     "bearer.supported_until": LAST_DAY,
+    "import.sources": [(["10.1.0.0/16"],), (["10.1.0.0/16", "10.2.0.0/16"],), (ABSENT,)],
+    "import.max_streams_per_source": [(5,), (256, ABSENT), (300,)],
     "import.priority": [("normal",), ("interactive",), ("critical",), (ABSENT,)],
     "import.exercise": [(0, ABSENT), (1,), (2,)],
     "drill.auto": [(False, ABSENT), (True,)],
@@ -74,6 +76,7 @@ OTHERS = {
     "how many, of what another key allows": ("link.links",),
     "refuses and allows nothing": (
         "export.probe_send", "export.probe_expect", "direct.probe_send", "direct.probe_expect", "import.srv",
+        "export.probe", "export.wait_ms", "import.wait_ms",
     ),
     "judged as its table": ("policy.paper", "assure.probe", "assure.revoked"),
     "none is a part of another key": ("policy.half_open_per_source", "metrics.allow", "page.allow"),
@@ -94,6 +97,10 @@ def built(key: str, value: object) -> Config:
     entry = values.setdefault(table, {"signers": "allowed_signers"})
     entry = entry[0] if isinstance(entry, list) else entry
     entry.pop(name, None)
+    if key in ("import.sources", "import.max_streams_per_source"):
+        entry["protocol"] = "udp"
+        for extra in ("direct", "drill"):
+            del values[extra]
     if key == "link.peers":
         del entry["peer"], entry["address"]
         entry["discover"] = "_pcgrelay._tcp.relays.example"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pcgrelay import config
 from pcgrelay.config import schema
-from pcgrelay.policy.digest import PolicyFiles, policy_digest
+from pcgrelay.policy.digest import PolicyFiles, canonical, policy_digest
 from pcgrelay.policy.judging import shown
 from pcgrelay.policy.placement import TABLES
 from pcgrelay.policy.widening import classify
@@ -43,6 +43,61 @@ def test_each_key_of_the_schema_has_its_place() -> None:
     known -= {"policy.paper"}
     known |= {f"policy.paper.{key}" for key in schema.PAPER}
     assert placed == known
+
+
+def _as_udp(table: str, **keys: object) -> Change:
+    """The first entry of a table as one of datagrams, which has no outlets and no strays."""
+
+    def change(values: dict[str, Any]) -> None:
+        for each in ("direct", "drill", "caller"):
+            values.pop(each, None)
+        values["export"][0].pop("also", None)
+        values[table][0].update(protocol="udp", **keys)
+
+    return change
+
+
+def test_limits_of_datagrams_are_judged_by_what_holds_without_them() -> None:
+    """256 associations of one source is what holds unless it is written: 300 are more, and none written is no more."""
+    before = _as_udp("import")
+    cases: dict[str, list[str]] = {
+        "max_streams_per_source": ["WIDENS", "300 (was 256)"],
+        "max_streams": ["NARROWS", "300 (was 4096)"],
+        "new_streams_per_second": ["NARROWS", "300 (was 1000)"],
+        "idle_timeout_s": ["WIDENS", "300 (was 120)"],
+    }
+    for key, (kind, words) in cases.items():
+        found = told(_as_udp("import", **{key: 300}), before)
+        assert found == [f"{kind:<9} import custody@kent.police.example: {key} {words}"]
+    assert told(lambda values: values["import"][0].update(wait_ms=50), before) == [
+        "NEUTRAL   import custody@kent.police.example: wait_ms 50 (was 200)"
+    ]
+
+
+def test_whose_datagrams_are_taken_is_judged() -> None:
+    before = _as_udp("import", sources=["10.1.0.0/16"])
+    head = "import custody@kent.police.example: sources"
+    opened = told(lambda values: values["import"][0].pop("sources"), before)
+    assert opened == [f"WIDENS    {head} any (was 10.1.0.0/16)"]
+    changed = told(lambda values: values["import"][0].update(sources=["10.2.0.0/16"]), before)
+    assert changed == [f"WIDENS    {head} 10.2.0.0/16 added", f"NARROWS   {head} 10.1.0.0/16 removed"]
+    given = told(lambda values: values["import"][0].update(sources=["10.2.0.0/16"]), _as_udp("import"))
+    assert given == [f"NARROWS   {head} 10.2.0.0/16 (was any)"]
+
+
+def test_another_protocol_is_another_thing() -> None:
+    found = told(_as_udp("export"), _as_udp("import"))
+    assert "WIDENS    export custody: protocol udp (was tcp)" in found
+
+
+def test_what_a_later_version_knows_changes_no_digest() -> None:
+    """The digest has what is written: defaults of datagrams that change later change no approved policy."""
+    values = approved()
+    _as_udp("import")(values)
+    parsed = config.parse(written(values), PATH)
+    assert b"max_streams" not in canonical(parsed, signers=b"", trust=b"")
+    assert b'"protocol":"udp"' in canonical(parsed, signers=b"", trust=b"")
+    assert b"protocol" not in canonical(config.parse(written(approved()), PATH), signers=b"", trust=b"")
 
 
 CASES: list[tuple[Change, list[str]]] = [

@@ -22,11 +22,15 @@ CLOSED = (0, 3, 4)
 
 
 def export(number: int, host: str = "10.0.0.1", marking: int = 1, state: int = READY, name: str = "") -> Export:
-    return number, (name or f"s{number}").encode(), marking, number, state, 1_000, ((host, 5432),), (), False
+    return number, (name or f"s{number}").encode(), marking, number, state, 1_000, ((host, 5432),), (), False, None
 
 
 def entry(number: int, *sessions: int) -> Import:
-    return number, f"i{number}".encode(), 1, 0, LIVE, tuple((session, 2, 100) for session in sessions), None
+    return number, f"i{number}".encode(), 1, 0, LIVE, tuple((session, 2, 100) for session in sessions), None, None
+
+
+def _led(number: int, outlets: OutletsRow) -> Import:
+    return (*entry(number)[:6], outlets, None)
 
 
 class Core:
@@ -181,8 +185,8 @@ def outlets(kind: int = 2) -> OutletsRow:
 
 
 def test_what_holds_instead_of_new_tables_has_no_outlet_that_they_close() -> None:
-    last = Tables(imports=[(*entry(0)[:6], outlets()), (*entry(1)[:6], outlets()), (*entry(2)[:6], None)])
-    new = Tables(imports=[(*entry(0)[:6], outlets(kind=3)), (*entry(2)[:6], outlets())])
+    last = Tables(imports=[_led(0, outlets()), _led(1, outlets()), entry(2)])
+    new = Tables(imports=[_led(0, outlets(kind=3)), _led(2, outlets())])
     held = [row[6] for row in shrunk(last, new, CLOSED).imports]
     assert held[0] == outlets(kind=3)
     # An import that is gone has no meter, and with it no outlets.

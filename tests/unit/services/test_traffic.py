@@ -43,6 +43,22 @@ def test_a_refusal_has_its_reason_and_no_bytes() -> None:
     assert traffic.times == {}
 
 
+def test_datagrams_are_counted_and_handed_over() -> None:
+    traffic, dropped = Traffic(), (0, 4, 0, 0, 0, 0, 0, 0)
+    ended = msgspec.structs.replace(
+        end(cause="done"), protocol="udp", sent_datagrams=5, received_datagrams=7, dropped=dropped
+    )
+    traffic.count(ended, CUSTODY, MET)
+    traffic.count(ended, CUSTODY, MET)
+    heir = Traffic()
+    heir.restore(msgspec.convert(msgspec.to_builtins(traffic.to_handover()), TrafficHandover))
+    row = heir.rows["export", str(CUSTODY), MET]
+    assert (row.streams, row.sent_datagrams, row.received_datagrams, dict(row.dropped)) == (2, 10, 14, {"age": 8})
+    older = {"direction": "export", "service": str(CUSTODY), "organisation": KENT, "streams": 3}
+    heir.restore(msgspec.convert({"rows": [older]}, TrafficHandover))
+    assert heir.rows["export", str(CUSTODY), KENT].sent_datagrams == 0
+
+
 def test_what_nobody_offers_is_one_service_whatever_it_was_called() -> None:
     traffic = Traffic()
     traffic.count(end(code=Code.UNKNOWN, cause="unknown-service", carried=0), None, MET)

@@ -41,6 +41,24 @@ def test_a_pair_has_its_figures() -> None:
     assert "service_first_byte_seconds_bucket" not in text
 
 
+def test_datagrams_and_what_was_dropped_have_families_of_their_own() -> None:
+    traffic, dropped = Traffic(), (2, 0, 0, 0, 0, 0, 0, 3)
+    ended = StreamEnd(
+        False, 0, 1, b"x", 9, 9, 9, 0, "done", RULE_NONE, False,
+        protocol="udp", sent_datagrams=5, received_datagrams=7, dropped=dropped,
+    )  # fmt: skip
+    for _ in range(2):
+        traffic.count(ended, CUSTODY, MET)
+    traffic.count(end(), CUSTODY, KENT)
+    text = TrafficText(traffic).text({})
+    pair = {"direction": "export", "service": str(CUSTODY), "organisation": MET}
+    assert read(text, "service_sent_datagrams_total", **pair) == 10
+    assert read(text, "service_received_datagrams_total", **pair) == 14
+    assert read(text, "service_dropped_datagrams_total", cause="queue", **pair) == 4
+    assert read(text, "service_dropped_datagrams_total", cause="unreachable", **pair) == 6
+    assert f'datagrams_total{{direction="export",organisation="{KENT}"' not in text  # which carried streams
+
+
 def test_histograms_are_cumulative_and_end_with_all() -> None:
     traffic = Traffic()
     for us, first in ((900, 100), (5_000, 200), (10**12, 10**9)):
