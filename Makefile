@@ -46,7 +46,7 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \
 	unix_sockets_* a_link_with_* a_dry_run_* what_is_marked_* one_stream_* a_pack_of_* a_log_on_a_full_* \
 	applications_* keys_are_renewed_* forty_seeded_* two_workers_* a_release_that_* a_doctor_* \
-	twenty_thousand_* an_auditor_*,tests/scenarios/test_$(what).py))
+	twenty_thousand_* an_auditor_* associations_* whose_datagrams_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import socketserver
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -18,6 +13,7 @@ from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.narrow_wire import NarrowWire
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage
 from tests.scenarios.kit.socket_steps import connect
+from tests.scenarios.kit.streaming import Sink, bulk
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
@@ -25,58 +21,6 @@ pytestmark = pytest.mark.tier_test
 RATE = 4_000_000
 BULK_STREAMS = 8
 REQUESTS = 25
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-
-
-class Sink:
-    """A target that takes all it gets."""
-
-    def __init__(self) -> None:
-        self.address: Address = (HOST, free_port())
-        self.taken = 0
-        sink = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with suppress(OSError):
-                    while data := self.request.recv(65_536):
-                        sink.taken += len(data)
-
-        self._server = _Server(self.address, Handler)
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@contextmanager
-def bulk(door: Address, count: int) -> Iterator[None]:
-    """So many applications that send without end."""
-    stop = threading.Event()
-
-    def send(sock: socket.socket) -> None:
-        with suppress(OSError), sock:
-            while not stop.is_set():
-                sock.sendall(bytes(65_536))
-
-    threads = [threading.Thread(target=send, args=(connect(door),), daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(10)
 
 
 def latencies(door: Address) -> list[float]:

@@ -441,21 +441,26 @@ def line(
     services: Sequence[str],
     *,
     odd_exports: Mapping[str, Mapping[str, Any] | None] | None = None,
+    odd_imports: Mapping[str, Mapping[str, Any]] | None = None,
     node_table: Mapping[str, Any] | None = None,
     **tables: Any,
 ) -> Line:
     """Two edges and the relays of a topology, not started. Every service goes from Kent to the Met.
 
     odd_exports: keys of single exports that differ; None in place of a table: the service is imported and not exported.
+    odd_imports: keys of single imports that differ.
     """
-    odd = dict(odd_exports or {})
+    odd, odd_in = dict(odd_exports or {}), odd_imports or {}
     made = {name: Service(name, (HOST, free_port()), (HOST, free_port())) for name in [*services, *odd]}
     exports = [
         {"service": name, "target": _spelt(service.target), "allow": [MET], **(odd.get(name) or {})}
         for name, service in made.items()
         if name not in odd or odd[name] is not None
     ]
-    imports = [{"service": service.full_name, "listen": _spelt(service.door)} for service in made.values()]
+    imports = [
+        {"service": service.full_name, "listen": _spelt(service.door), **odd_in.get(name, {})}
+        for name, service in made.items()
+    ]
     common: dict[str, Any] = {"node_table": dict(node_table or {}), **tables}
 
     ports = [free_port() for _ in range(max(1, TOPOLOGIES[topology]))]

@@ -21,20 +21,26 @@ class Pair:
     """The two nodes. `change` writes a configuration again with other entries; a reload takes it."""
 
     def __init__(
-        self, stage: Stage, exports: Sequence[Mapping[str, Any]], imports: Sequence[Mapping[str, Any]]
+        self,
+        stage: Stage,
+        exports: Sequence[Mapping[str, Any]],
+        imports: Sequence[Mapping[str, Any]],
+        workers: tuple[int, int] = (1, 1),
     ) -> None:
         self.stage = stage
+        self.workers = workers
         self.port = free_port()
         self.exporter = self.write_exporter(exports)
         self.importer = self.write_importer(imports)
 
     def write_exporter(self, exports: Sequence[Mapping[str, Any]]) -> Node:
         entries = [{"allow": [MET], **entry} for entry in exports]
-        return self.stage.node(KENT, "kent-1", listens=[f"{HOST}:{self.port}"], exports=entries)
+        table = {"workers": self.workers[1]}
+        return self.stage.node(KENT, "kent-1", node_table=table, listens=[f"{HOST}:{self.port}"], exports=entries)
 
     def write_importer(self, imports: Sequence[Mapping[str, Any]], **link: Any) -> Node:
         links = [{"peer": f"kent-1.{KENT}", "address": f"{HOST}:{self.port}", **link}]
-        return self.stage.node(MET, "met-1", links=links, imports=imports)
+        return self.stage.node(MET, "met-1", node_table={"workers": self.workers[0]}, links=links, imports=imports)
 
     def start(self) -> None:
         self.stage.start()
@@ -42,10 +48,15 @@ class Pair:
 
 
 @contextmanager
-def pair(folder: Path, exports: Sequence[Mapping[str, Any]], imports: Sequence[Mapping[str, Any]]) -> Iterator[Pair]:
-    """Both nodes, started and well."""
+def pair(
+    folder: Path,
+    exports: Sequence[Mapping[str, Any]],
+    imports: Sequence[Mapping[str, Any]],
+    workers: tuple[int, int] = (1, 1),
+) -> Iterator[Pair]:
+    """Both nodes, started and well. workers: of the importer and of the exporter."""
     with Stage(folder) as stage:
-        made = Pair(stage, exports, imports)
+        made = Pair(stage, exports, imports, workers)
         made.start()
         yield made
 
