@@ -63,11 +63,22 @@ def dnsmasq(folder: Path, address: Address) -> Iterator[None]:
         yield
 
 
-def dig(address: Address, count: int, folder: Path, *, seconds: float = 120.0) -> int:
+def dig(address: Address, count: int, folder: Path, *, tries: int = 1, seconds: float = 120.0) -> int:
     """Ask for so many names, each once and from a port of its own, and answer how many answers were right."""
     names = folder / "names"
     names.write_text("".join(f"n{number}.{ZONE} A\n" for number in range(count)))
-    command = ["dig", f"@{address[0]}", "-p", str(address[1]), "+tries=1", "+time=5", "+noall", "+answer", "-f", names]
+    command = [
+        "dig",
+        f"@{address[0]}",
+        "-p",
+        str(address[1]),
+        f"+tries={tries}",
+        "+time=5",
+        "+noall",
+        "+answer",
+        "-f",
+        names,
+    ]
     done = subprocess.run([program("dig"), *command[1:]], capture_output=True, timeout=seconds, check=False)
     # 9: there was no answer.
     assert done.returncode in (0, 9), done.stderr
@@ -89,9 +100,9 @@ def snmpd(folder: Path, address: Address) -> Iterator[None]:
         yield
 
 
-def snmpget(door: Address) -> str:
+def snmpget(door: Address, retries: int = 0) -> str:
     """Ask an agent for its name."""
-    where = ["-v2c", "-c", "public", "-r", "0", "-t", "5", "-Oqv", "-m", "", f"{door[0]}:{door[1]}"]
+    where = ["-v2c", "-c", "public", "-r", str(retries), "-t", "5", "-Oqv", "-m", "", f"{door[0]}:{door[1]}"]
     return run("snmpget", *where, "1.3.6.1.2.1.1.5.0").strip().strip('"')
 
 

@@ -2,12 +2,14 @@
 
 voice.py answer HOST PORT               says each packet back to who sent it, until its standard input ends
 voice.py call HOST PORT CALLS SECONDS   makes calls and prints a line of JSON: what was sent, what came back, round
-                                        trips in ms, and the jitter of the worst call (RFC 3550, 6.4.1)
+                                        trips in ms, and the jitter of the worst call (RFC 3550, 6.4.1); 0 seconds:
+                                        until its standard input ends
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import struct
 import subprocess
@@ -67,11 +69,11 @@ def answering(address: Address, prefix: Sequence[str] = ()) -> Iterator[None]:
 def calling(
     address: Address, calls: int, seconds: float, prefix: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Calls as a process that goes on beside the block; `heard` waits for its end."""
+    """Calls as a process that goes on beside the block; `heard` waits for its end. 0 seconds: `heard` ends it."""
     words = [address[0], str(address[1]), str(calls), str(seconds)]
     process = subprocess.Popen(
         [*prefix, sys.executable, Path(__file__), "call", *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL if seconds else subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         yield process
@@ -79,12 +81,15 @@ def calling(
         if process.poll() is None:
             process.kill()
         process.wait(5)
-        assert process.stdout is not None
-        process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def heard(process: subprocess.Popen[bytes], seconds: float) -> Heard:
     """Wait for the end of calls, at most so long, and answer what became of them."""
+    if process.stdin is not None:
+        process.stdin.close()
     assert process.wait(seconds) == 0
     assert process.stdout is not None
     return Heard(**json.loads(process.stdout.readline()))
@@ -137,8 +142,11 @@ async def call(address: Address, count: int, seconds: float) -> Heard:
     loop = asyncio.get_running_loop()
     made = [await loop.create_datagram_endpoint(Call, remote_addr=address) for _ in range(count)]
     calls = [one for _, one in made]
+    ended = loop.run_in_executor(None, sys.stdin.read) if not seconds else None
     began = loop.time()
-    for turn in range(round(seconds / EVERY_S)):
+    for turn in range(round(seconds / EVERY_S)) if seconds else itertools.count():
+        if ended is not None and ended.done():
+            break
         await asyncio.sleep(began + turn * EVERY_S - loop.time())
         for one in calls:
             one.speak()
