@@ -59,7 +59,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -181,6 +181,7 @@ bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay 
 	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
 	BENCH=short $(VENV_PYTHON) -m benches.bench_fleet
 	BENCH=short $(VENV_PYTHON) -m benches.bench_ports
+	BENCH=short $(VENV_PYTHON) -m benches.bench_udp
 
 bench-fleet: ## Measure the catalogue of fleets from 2 to 200 relays; with BENCH=short, up to 20.
 	@sh scripts/setup test
@@ -197,6 +198,10 @@ bench-audit: ## Compare two edges with an audit log with the same two without, b
 bench-ports: ## Time connect() of an edge that opens 1,000 connections a second to one target off loopback; two minutes.
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.bench_ports
+
+bench-udp: ## Compare datagrams with wireguard-go, nginx and socat, and streams with and without a flood; ten minutes.
+	@sh scripts/setup udp
+	$(VENV_PYTHON) -m benches.bench_udp
 
 bench-count: ## Count the instructions of a frame and of an accept; fail if one costs 3 % more than before.
 	@sh scripts/setup test

@@ -84,11 +84,20 @@ class Chain:
             for role, port in self.listening_ports():
                 process = next(each for each in self.processes if each.role == role)
                 until(partial(process.listens, port), START_S, f"{role} listens")
-            until(lambda: prove(self.place.load()), START_S, f"a byte goes through {self.name}")
+            until(self.proves, START_S, f"a byte goes through {self.name}")
         except BaseException:
             self.end()
             raise
         return self
+
+    def load(self) -> Load:
+        return self.place.load()
+
+    def proves(self) -> bool:
+        """Whether what is sent comes through and comes back."""
+        for process in self.processes:
+            process.check()
+        return prove(self.load())
 
     def listening_ports(self) -> list[tuple[str, int]]:
         """Which hops listen, and where."""

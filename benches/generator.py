@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benches.processes import BenchError
 from benches.settings import BUILD, HOST, LOAD_CPU
@@ -16,6 +16,7 @@ from benches.settings import BUILD, HOST, LOAD_CPU
 SOURCES = Path(__file__).with_name("load")
 PROGRAMS = {
     "load": ("main.c", "connections.c", "traffic.c", "figures.c"),
+    "datagrams": ("datagrams.c", "figures.c"),
     "distance": ("distance.c",),
     # For LD_PRELOAD.
     "timed_connect.so": ("timed_connect.c",),
@@ -28,6 +29,8 @@ OTHERS_CORES = 0.4
 class Load:
     """Where clients connect, and where their server listens."""
 
+    name: ClassVar[str] = "load"
+
     host: str
     port: int
     bind_host: str = HOST
@@ -38,7 +41,7 @@ class Load:
 
     def command(self, **options: object) -> list[str]:
         words = ["ip", "netns", "exec", self.client_net] if self.client_net else []
-        words += [str(program("load")), "--host", self.host, "--port", str(self.port)]
+        words += [str(program(self.name)), "--host", self.host, "--port", str(self.port)]
         words += ["--bind-host", self.bind_host, "--bind-port", str(self.bind_port)]
         if self.server_net:
             words += ["--server-net", f"/run/netns/{self.server_net}"]
@@ -50,6 +53,27 @@ class Load:
             elif value is not False:
                 words += [f"--{name}", str(value)]
         return words
+
+    def proof(self) -> list[str]:
+        """A command that ends well if a connection comes through and a byte comes back."""
+        return self.command(idle=1, hold=True, patience=1)
+
+    def options(self) -> dict[str, object]:
+        """What a measurement by this load has beside its own options."""
+        # Only where there are so many that the ports of one address would not do.
+        return {"spread": self.client_net is None}
+
+
+class DatagramLoad(Load):
+    """The same for datagrams."""
+
+    name = "datagrams"
+
+    def proof(self) -> list[str]:
+        return self.command(prove=True, patience=1)
+
+    def options(self) -> dict[str, object]:
+        return {}
 
 
 def program(name: str) -> Path:
@@ -65,17 +89,14 @@ def program(name: str) -> Path:
 
 
 def prove(load: Load) -> bool:
-    """Whether a connection comes through and a byte comes back."""
-    command = load.command(idle=1, hold=True, patience=1)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    """Whether something comes through and comes back."""
+    done = subprocess.run(load.proof(), stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     return done.returncode == 0
 
 
 def measure(load: Load, roles: Mapping[int, str], **options: object) -> dict[str, Any]:
     """Run the load once, and once more if others disturbed it; answer its figures, processor time by role."""
-    # Only where there are so many that the ports of one address would not do.
-    spread = load.client_net is None
-    command = load.command(spread=spread, **options) + [word for pid in roles for word in ("--pid", str(pid))]
+    command = load.command(**load.options(), **options) + [word for pid in roles for word in ("--pid", str(pid))]
     figures: dict[str, Any] = {}
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)

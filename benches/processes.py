@@ -80,9 +80,13 @@ class Process:
     def tree(self) -> list[int]:
         return [self.pid, *descendants(self.pid)]
 
-    def listens(self, port: int) -> bool:
+    def check(self) -> None:
+        """A process that has ended is told with its last words."""
         if self.popen.poll() is not None:
             raise BenchError(f"{self.role} has ended: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def listens(self, port: int) -> bool:
+        self.check()
         return port in listening_ports(self.pid)
 
     def end(self) -> None:

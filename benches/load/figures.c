@@ -1,4 +1,7 @@
-/* Clock, quantiles, and processor time from /proc. */
+/* Clock, quantiles, processor time from /proc, and what both loads do alike. */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +10,35 @@
 #include <unistd.h>
 
 #include "load.h"
+
+_Noreturn void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("load: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(1);
+}
+
+void options_watch(int pid)
+{
+    if (options.pid_count == PIDS_MAX)
+        fail("at most %d processes can be watched", PIDS_MAX);
+    options.pids[options.pid_count++] = pid;
+}
+
+void run_on_cpu(int cpu)
+{
+    if (cpu < 0)
+        return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set))
+        fail("there is no processor %d to run on", cpu);
+}
 
 double now_s(void)
 {
@@ -61,11 +93,26 @@ static double pid_cpu_s(int pid)
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
+/* Of what a process has started too; what has ended meanwhile is not counted. */
+static double tree_cpu_s(int pid)
+{
+    char path[64];
+    double sum = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    FILE *file = fopen(path, "r");
+    for (int child; file && fscanf(file, "%d", &child) == 1;)
+        sum += tree_cpu_s(child);
+    if (file)
+        fclose(file);
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    return sum + (access(path, R_OK) ? 0 : pid_cpu_s(pid));
+}
+
 struct usage usage_now(void)
 {
     struct usage usage = {0};
     for (int i = 0; i < options.pid_count; i++)
-        usage.of_pid[i] = pid_cpu_s(options.pids[i]);
+        usage.of_pid[i] = options.with_children ? tree_cpu_s(options.pids[i]) : pid_cpu_s(options.pids[i]);
     struct rusage own;
     getrusage(RUSAGE_SELF, &own);
     usage.own = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec) +
@@ -80,4 +127,19 @@ struct usage usage_now(void)
     usage.busy = (double)(user + nice + system + irq + softirq) / tick;
     usage.stolen = (double)steal / tick;
     return usage;
+}
+
+void usage_print(const struct usage *before, const struct usage *after, double seconds)
+{
+    double gateways = 0;
+    printf(", \"cpu_s\": {");
+    for (int i = 0; i < options.pid_count; i++) {
+        double used = after->of_pid[i] - before->of_pid[i];
+        gateways += used;
+        printf("%s\"%d\": %.2f", i ? ", " : "", options.pids[i], used);
+    }
+    double own = after->own - before->own, busy = after->busy - before->busy;
+    double others = busy - own - gateways;
+    printf("}, \"load_cores\": %.3f, \"others_cores\": %.3f, \"stolen_cores\": %.3f}\n", own / seconds,
+           (others > 0 ? others : 0) / seconds, (after->stolen - before->stolen) / seconds);
 }

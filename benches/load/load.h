@@ -35,6 +35,7 @@ struct options {
     bool spread;     /* clients bind to many addresses of 127.0.0.0/8, so that ports do not run out */
     int pids[PIDS_MAX];
     int pid_count;
+    bool with_children; /* what these processes start meanwhile is watched too */
 };
 
 /* What was counted since the window began. */
@@ -76,8 +77,10 @@ double now_s(void);
 void samples_add(struct samples *samples, double seconds);
 double samples_us(struct samples *samples, double quantile); /* sorts; NaN-free: 0 without samples */
 struct usage usage_now(void);
-
-/* main.c */
+/* The rest of the object of JSON: processor time by process, and cores of this program, of others, and of the host. */
+void usage_print(const struct usage *before, const struct usage *after, double seconds);
+void options_watch(int pid);
+void run_on_cpu(int cpu); /* -1: any */
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

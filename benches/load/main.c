@@ -1,12 +1,8 @@
 /* Options, the order of events, and what is printed: one object of JSON. */
-#define _GNU_SOURCE
 #include <getopt.h>
 #include <poll.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "load.h"
@@ -16,17 +12,6 @@ struct options options = {
 };
 struct tally tally;
 struct samples request_times, open_times;
-
-_Noreturn void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("load: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    exit(1);
-}
 
 static void read_options(int count, char **words)
 {
@@ -57,11 +42,7 @@ static void read_options(int count, char **words)
         case 'n': options.server_net = optarg; break;
         case 'o': options.hold = true; break;
         case 'S': options.spread = true; break;
-        case 'x':
-            if (options.pid_count == PIDS_MAX)
-                fail("at most %d processes can be watched", PIDS_MAX);
-            options.pids[options.pid_count++] = atoi(optarg);
-            break;
+        case 'x': options_watch(atoi(optarg)); break;
         default: exit(2);
         }
     }
@@ -78,7 +59,6 @@ static void run_for(double seconds)
 static void print_figures(double seconds, const struct usage *before, const struct usage *after)
 {
     struct shares shares = connections_shares();
-    double gateways = 0;
     printf("{\"seconds\": %.6f, \"bytes\": %llu, \"jain\": %.4f, \"least_bytes\": %.0f, \"most_bytes\": %.0f", seconds,
            (unsigned long long)tally.bytes, shares.jain, shares.least, shares.most);
     printf(", \"requests\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"most_us\": %.1f",
@@ -86,28 +66,13 @@ static void print_figures(double seconds, const struct usage *before, const stru
            samples_us(&request_times, 0.999), samples_us(&request_times, 1));
     printf(", \"opens\": %llu, \"open_p50_us\": %.1f, \"open_p99_us\": %.1f", (unsigned long long)tally.opens,
            samples_us(&open_times, 0.5), samples_us(&open_times, 0.99));
-    printf(", \"cpu_s\": {");
-    for (int i = 0; i < options.pid_count; i++) {
-        double used = after->of_pid[i] - before->of_pid[i];
-        gateways += used;
-        printf("%s\"%d\": %.2f", i ? ", " : "", options.pids[i], used);
-    }
-    double own = after->own - before->own, busy = after->busy - before->busy;
-    double others = busy - own - gateways;
-    printf("}, \"load_cores\": %.3f, \"others_cores\": %.3f, \"stolen_cores\": %.3f}\n", own / seconds,
-           (others > 0 ? others : 0) / seconds, (after->stolen - before->stolen) / seconds);
+    usage_print(before, after, seconds);
 }
 
 int main(int count, char **words)
 {
     read_options(count, words);
-    if (options.cpu >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(options.cpu, &set);
-        if (sched_setaffinity(0, sizeof set, &set))
-            fail("there is no processor %d to run on", options.cpu);
-    }
+    run_on_cpu(options.cpu);
     connections_start();
     double deadline = now_s() + options.patience, began = now_s();
     while (!connections_proven()) {

@@ -5,8 +5,10 @@ from typing import ClassVar
 
 from benches import certificates
 from benches.chain import Chain
+from benches.datagrams import IDLE_S, Datagrams
 
 TEMPLATE = Path(__file__).with_name("hop.conf")
+DATAGRAMS = Path(__file__).with_name("datagrams.conf")
 # TLS 1.3 and one suite, the one that pcgrelay uses; both ends show certificates, and sessions are resumed.
 SERVER = """ssl_certificate {folder}/{name}.bench.crt;
         ssl_certificate_key {folder}/{name}.bench.key;
@@ -56,3 +58,23 @@ class Nginx(Chain):
 class NginxPass(Nginx):
     name = "nginx-pass"
     passes_through = True
+
+
+class NginxDatagrams(Datagrams):
+    """Its stream module with UDP: what comes goes on in clear."""
+
+    name = "nginx"
+    suite = "none"
+
+    def start_hops(self) -> None:
+        place = self.place
+        for hop, name in enumerate(place.names):
+            values = {
+                "NAME": place.folder / name,
+                "LISTEN": place.address(hop),
+                "NEXT": place.next_address(hop),
+                "CONNECTIONS": 4 * place.connections,
+                "IDLE": IDLE_S,
+            }
+            config = self.write(DATAGRAMS, f"{name}.conf", values)
+            self.spawn(hop, ["nginx", "-c", config, "-p", place.folder, "-e", place.folder / f"{name}.error"])

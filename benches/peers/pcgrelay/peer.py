@@ -2,10 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from benches.chain import Chain
+from benches.datagrams import IDLE_S, Datagrams
 from benches.processes import Process
 from pcgrelay.ca import Authority
 
@@ -107,6 +109,35 @@ class PcgrelayDirect(Pcgrelay):
 
     def listening_ports(self) -> list[tuple[str, int]]:
         return [("a", self.place.ports[0])]
+
+
+class PcgrelayDatagrams(Datagrams, Pcgrelay):
+    """The same nodes with a service of datagrams beside the one of streams, on the same addresses and ports."""
+
+    # What one address may have, and what may be new in a second: the load is one client with all associations.
+    limits: ClassVar[Mapping[str, int]] = {
+        "max_streams": 4_500,
+        "max_streams_per_source": 4_500,
+        "new_streams_per_second": 1_000_000,
+        "idle_timeout_s": IDLE_S,
+    }
+
+    def _tables(self, hop: int) -> list[str]:
+        place, name = self.place, self.place.names[hop]
+        tables = super()._tables(hop)
+        common = {"protocol": "udp", **self.limits}
+        if name == "a":
+            tables.append(table("import", service=f"datagrams@{FAR}", listen=place.address(0), **common))
+        elif name == "b":
+            common.pop("max_streams_per_source", None)
+            tables.append(table("export", service="datagrams", target=place.target, allow=[NEAR], **common))
+        return tables
+
+
+class PcgrelayFlooded(PcgrelayDatagrams):
+    """With the limits that a service of datagrams has by itself."""
+
+    limits: ClassVar[Mapping[str, int]] = {}
 
 
 class PcgrelayKept(Pcgrelay):
