@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -15,11 +16,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
+from pcgrelay.daemon.handover.channel import (
+    Channel,
+    ChannelBroken,
+    Go,
+    Offer,
+    Ready,
+    Refusal,
+    State,
+    Taken,
+    handover_path,
+)
 from pcgrelay.daemon.handover.memfd import make_record
 from tests.scenarios.kit.demo_nodes import short_folder
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import HOST, HUB, MET, Node, Stage
+from tests.scenarios.kit.nodes import HOST, HUB, MET, STOP_S, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -158,6 +169,23 @@ def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, whi
         # And after all that it can still be upgraded.
     assert node.upgrade().returncode == 0
     realm.stage.await_well()
+
+
+@pytest.mark.parametrize("which", ["met", "relay"])
+def test_a_node_that_is_told_to_stop_while_its_workers_stand_still_keeps_its_state_and_ends(
+    realm: Scene, which: str
+) -> None:
+    """Its event loop has not seen the signal yet, and would not again after the hand-over."""
+    node = realm.relays[0] if which == "relay" else realm.met
+    with closing(knock(node)) as channel:
+        given(channel)
+        os.kill(node.pid, signal.SIGTERM)
+        channel.send(Taken(), 5)
+        with pytest.raises(ChannelBroken):
+            channel.receive(Go, 5)
+    assert node.await_exit(STOP_S) == 0
+    assert [line["event"] for line in node.log()][-1] == "node.stopped"
+    assert not node.log("handover.done")
 
 
 def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: Scene) -> None:

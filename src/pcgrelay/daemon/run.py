@@ -22,6 +22,7 @@ from pcgrelay.daemon.handover.old_process import Handover
 from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reader_api import answer_readers
 from pcgrelay.daemon.reload import Reloader
+from pcgrelay.daemon.signals import Signals
 from pcgrelay.dataplane.adapter import Plane, native_core
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
@@ -76,7 +77,8 @@ def make_node(config: Config, native: Any, log: Log, credentials: Credentials | 
 
 async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
     config = policy.config
-    stopping, hangup = _signals()
+    signals = Signals()
+    stopping = signals.stopping
     log = Log(config.log.level)
     log.set_format(config.log.format)
     node = make_node(config, native, log, policy.load())
@@ -96,7 +98,7 @@ async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, takin
         keeper.restore(left.is_kept, left.notify_socket)
     if drain_s is None:
         drain_s = DRAIN_S if left is None or left.drain_s is None else left.drain_s
-    door = Handover(node, reloader, admin, keeper, drain_s)
+    door = Handover(node, reloader, admin, keeper, signals, drain_s)
     try:
         if left is None:
             await admin.start()
@@ -114,7 +116,7 @@ async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, takin
             await node.approvals.begin(policy.start, must_keep=False)
         node.stands_back = _stand_back()
         keeper.tell("READY=1")
-        reloading = asyncio.create_task(_reloaded_on(hangup, reloader))
+        reloading = asyncio.create_task(signals.reload_on_hangup(reloader.reload))
         await stopping.acquire()
         reloading.cancel()
         await door.stop()
@@ -166,14 +168,6 @@ def _start_restored(node: Node, left: HandedOver, detached: bool) -> None:
     os.close(left.output)
 
 
-async def _reloaded_on(hangup: asyncio.Event, reloader: Reloader) -> None:
-    """Reload on each SIGHUP; signals during a reload cause one more reload."""
-    while True:
-        await hangup.wait()
-        hangup.clear()
-        await reloader.reload()
-
-
 async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> None:
     """Drain until the node is empty, drain_s have passed, or a second signal arrives."""
     draining = asyncio.create_task(node.drain(drain_s))
@@ -203,16 +197,3 @@ def ready_line(config: Config) -> str:
     counted = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in parts if count)
     counted = counted.replace("neighbour to dials", "neighbours to dial")
     return f"pcgrelay: {config.node.role.title} {config.node.id} is ready ({counted})."
-
-
-def _signals() -> tuple[asyncio.Semaphore, asyncio.Event]:
-    """Return a semaphore that counts signals to stop, and an event that is set by signals to reload."""
-    stopping = asyncio.Semaphore(0)
-    hangup = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.release)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    # SIGHUP has been blocked since the first statement of this process.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    return stopping, hangup

@@ -29,6 +29,7 @@ from pcgrelay.daemon.handover.channel import (
 from pcgrelay.daemon.handover.memfd import make_record
 from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
+from pcgrelay.daemon.signals import Signals
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError, RunError
 from pcgrelay.gateway.handover import common_facts, listening, services_offered, to_handover
@@ -44,18 +45,22 @@ WRITES_S = 2.0
 FROZEN_S = 1.4
 LEAST_S = 0.05
 BACKLOG = 4
+TOLD_TO_STOP = "it has been told to stop"
 
 
 class Handover:
     """The socket at which a process that wants to replace this one connects."""
 
-    def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, keeper: Keeper, drain_s: float) -> None:
+    def __init__(
+        self, node: Node, reloader: Reloader, admin: AdminServer, keeper: Keeper, signals: Signals, drain_s: float
+    ) -> None:
         """drain_s: the drain time of this process, which the next one adopts."""
         self._path = handover_path(node.config.node.admin)
         self._node = node
         self._reloader = reloader
         self._admin = admin
         self._keeper = keeper
+        self._signals = signals
         self._drain_s = drain_s
         self._sock: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -119,6 +124,7 @@ class Handover:
             try:
                 # Last, so that nothing of this process is written over what the other one writes.
                 await self._settle_writes(channel)
+                self._refuse_if_stopping(channel, SAID_S)
                 self._hand_over(channel)
             finally:
                 self._node.writes.resume()
@@ -130,6 +136,12 @@ class Handover:
         except RunError as error:
             channel.send(Refusal(reason=str(error)), SAID_S)
             raise
+
+    def _refuse_if_stopping(self, channel: Channel, seconds: float) -> None:
+        """Keep the state if this process was told to stop, for the loop may not have seen the signal yet."""
+        if self._signals.has_stop:
+            channel.send(Refusal(reason=TOLD_TO_STOP), seconds)
+            raise ChannelBroken(TOLD_TO_STOP)
 
     def _offer(self) -> Offer:
         node = self._node
@@ -161,6 +173,7 @@ class Handover:
                 core = node.plane.handover_write(record)
             self._send_state(channel, descriptor, size, core, deadline)
             channel.receive(Taken, _left(deadline))
+            self._refuse_if_stopping(channel, _left(deadline))
             channel.send(Go(), _left(deadline))
         except Exception as error:
             # After any error this process continues.
@@ -207,6 +220,8 @@ class Handover:
         pid, _ = channel.peer()
         self._keeper.tell(f"MAINPID={pid}")
         node.emit(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
+        # Last: whoever signals this process from here on finds none.
+        self._signals.send_on(pid)
         os._exit(0)
 
 

@@ -49,6 +49,8 @@ class Leaving(Handover):
         )
         self._keeper = cast(Any, SimpleNamespace(refusal=lambda pid: ""))
         self._reloader = cast(Any, SimpleNamespace(lock=asyncio.Lock()))
+        self.signals = SimpleNamespace(has_stop=False)
+        self._signals = cast(Any, self.signals)
         self.disk: list[str] = []
 
     def _offer(self) -> Offer:
@@ -126,3 +128,16 @@ async def test_a_disk_that_is_too_slow_leaves_this_process_in_place(
     await writing
     await leaving.writes.run(leaving.disk.append, "old")
     assert leaving.disk == ["old"]
+
+
+async def test_a_process_that_was_told_to_stop_does_not_begin(channels: tuple[Channel, Channel]) -> None:
+    leaving, (near, far) = Leaving(), channels
+    leaving.signals.has_stop = True
+    answers = list[str]()
+    other = threading.Thread(target=ask, args=(far, answers))
+    other.start()
+    with pytest.raises(ChannelBroken, match="it has been told to stop"):
+        await leaving._asked(near)
+    await asyncio.to_thread(other.join, 20)
+    assert answers == ["it has been told to stop"]
+    assert leaving.disk == []
