@@ -26,6 +26,7 @@ from pcgrelay.dataplane.events import SessionMoved, SessionResumed, SessionUp
 from pcgrelay.gateway.edge_routes import EdgeRoutes
 from pcgrelay.identity.handshake import LINK_FEATURES
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.link import LinkState
 from pcgrelay.messages import Advert, Message, PathOpen
 from pcgrelay.model import NodeId, Precedence, Role, ServiceName, Suite
 from pcgrelay.path.budget import Budget
@@ -58,6 +59,7 @@ class End:
         self.is_up = True
         self.lanes, self.cap = 1, 16 * MIB
         self.draining = self.replaced = False
+        self.state, self.changed_ms = LinkState.UP, node.realm.loop.monotonic_ms()
         self.backlog_bytes = 0
         self.lanes_up = {0: 1}
         self.standing = SimpleNamespace(settings=SimpleNamespace(precedence=Precedence.DEFAULT, weight=100))
@@ -144,6 +146,7 @@ class Relay(Node):
             plane=self,
             labels=Labels(realm.loop),
             next_link=self.exchange.route,
+            awaits_way=self.exchange.awaits_way,
             reach=lambda source, destination: None,
             relays_behind=self.exchange.relays_behind,
             clearances=lambda: self.local.clearances,
@@ -191,7 +194,10 @@ class Edge(Node):
         self.ways: dict[int, tuple[int, int, int]] = {}  # of sessions in the core: link, own label, the other's
         self.candidates: dict[int, dict[int, tuple[int, int, int]]] = {}
         node: Any = SimpleNamespace(
-            exchange=self.exchange, clock=realm.loop, local=self.local, link_table=SimpleNamespace(links=self.links)
+            exchange=self.exchange,
+            clock=realm.loop,
+            local=self.local,
+            link_table=SimpleNamespace(links=self.links, dialler=SimpleNamespace(awaited=list)),
         )
         self.routes = EdgeRoutes(node)
         plane: Any = self
@@ -225,6 +231,9 @@ class Edge(Node):
 
     def is_barred(self, key: Key) -> bool:
         return self.routes.is_barred(key)
+
+    def awaits_way(self, key: Key) -> bool:
+        return self.routes.awaits_way(key)
 
     def may_carry(self, session: Session, end: PathEnd) -> bool:
         return self.routes.may_carry(session, end)

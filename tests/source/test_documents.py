@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 CYTHON = (".pyx", ".pxd")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 # Words that are refused under a constant or as an argument; see pcgrelay.session and pcgrelay.routing.
-REASON = re.compile(r'(?:Refused|_Refusal|_farewell|_count)\((?:Code\.\w+, )?"([a-z_]+)"|return "([a-z]+_[a-z_]+)"')
+REASON = re.compile(r'(?:Refused|PathRefusal|_farewell|_count)\((?:Code\.\w+, )?"([a-z_]+)"|return "([a-z]+_[a-z_]+)"')
 
 
 def words(page: Path) -> set[str]:

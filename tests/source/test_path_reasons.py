@@ -8,7 +8,7 @@ from pcgrelay.reasons import PATH_REASONS
 
 CONTROL = Path(__file__).resolve().parents[2] / "src" / "pcgrelay"
 PACKAGES = ("path", "session")
-SAYERS = {"_Refusal", "PathRefused", "_refuse", "refuse"}
+SAYERS = {"PathRefusal", "PathRefused", "_refuse", "refuse"}
 # Functions whose answer is such a word.
 DECIDERS = {"sender_refusal", "setup_refusal", "reach_refusal", "refusal"}
 FILES = {"path/edge.py", "session/table.py", "session/pending.py"}

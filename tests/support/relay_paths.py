@@ -39,6 +39,7 @@ class Relay:
         self.a, self.b = FakeLink(1, A), FakeLink(2, B)
         self.routes = {B: self.b, A: self.a}
         self.others: list[FakeLink] = []  # that lead to B too
+        self.coming: list[FakeLink] = []  # that may do so in a moment
         self.plane = FakePlane()
         self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
         self.not_allowed: set[NodeId] = set()
@@ -49,6 +50,7 @@ class Relay:
             plane=self.plane,
             labels=Labels(self.clock),
             next_link=self.next_link,  # type: ignore[arg-type]
+            awaits_way=lambda destination, wanted, marking: any(wanted(link) for link in self.coming),  # type: ignore[arg-type]
             reach=lambda source, destination: "not_a_member" if self.not_allowed & {source, destination} else None,
             relays_behind=lambda destination, link: self.behind.get(link.number, ()),
             clearances=lambda: self.clearances,

@@ -34,6 +34,7 @@ from pcgrelay.identity.certificates import IdentityRefused, Refusal
 from pcgrelay.identity.handshake import INTEREST
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.choice import Candidate, choose
+from pcgrelay.link.coming import is_coming
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit, Failure
 from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
@@ -183,6 +184,25 @@ class CatalogueExchange:
                     )
                 )
         return found
+
+    def awaits_way(self, edge: NodeId, wanted: Callable[[Link], bool], marking: int = LOWEST) -> bool:
+        """Whether a cleared way to an edge may be there in a moment, over a link that is made anew or came up just now.
+
+        wanted: whether a link may be used.
+        """
+        ways, clears, now = self.catalogue.ways(edge), self._local.clearances.clears, self._clock.monotonic_ms()
+        for link in self._links.values():
+            known = ways.get(link.number)
+            if known is None and link.peer_role is not Role.RELAY and link.peer != edge:
+                continue
+            relays = known.path if known else () if link.peer == edge else (link.peer.uri,)
+            if (
+                is_coming(link, now, is_told=known is not None)
+                and clears(marking, link.bearer, relays)
+                and wanted(link)
+            ):
+                return True
+        return False
 
     def link_up(self, link: Link) -> None:
         """Send a new neighbour the own entry and, as a relay, all others."""

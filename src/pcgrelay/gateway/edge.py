@@ -306,6 +306,9 @@ class EdgeRole:
     def is_barred(self, key: Key) -> bool:
         return self.routes.is_barred(key)
 
+    def awaits_way(self, key: Key) -> bool:
+        return self.routes.awaits_way(key)
+
     def may_carry(self, session: Session, end: PathEnd) -> bool:
         return self.routes.may_carry(session, end)
 

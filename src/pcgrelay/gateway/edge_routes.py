@@ -61,6 +61,18 @@ class EdgeRoutes:
         """Whether nothing but clearances, here or at another node, keeps a session with an edge from a path."""
         return bool(self.uncleared(key))
 
+    def awaits_way(self, key: Key) -> bool:
+        """Whether a cleared way to an edge may be there in a moment: its link is made anew, as after an upgrade."""
+        node, clears = self._node, self._node.local.clearances.clears
+        if node.exchange.awaits_way(key.edge, lambda link: not self._is_marked_refused(key, link), key.marking):
+            return True
+        for wanted in node.link_table.dialler.awaited():
+            peer = wanted.peer
+            relays = () if peer is None or peer == key.edge else (peer.uri,)
+            if clears(key.marking, wanted.settings.bearer, relays):
+                return True
+        return False
+
     def bars(self, key: Key) -> bool | None:
         """The same; None: there is no way at all."""
         uncleared = self.uncleared(key)
@@ -84,7 +96,7 @@ class EdgeRoutes:
             where = f"{link.peer.dotted} over {link.bearer}"
             if obstacle := clearances.obstacle(key.marking, link.bearer, exchange.relays_behind(key.edge, link)):
                 found.append(f"{where}: {obstacle.words(key.marking)}")
-            elif self._refusal(key, link, REMEMBERED_MS) == MARKING:
+            elif self._is_marked_refused(key, link):
                 found.append(f"{where}: refused there, what is behind it is not cleared for {NAMES[key.marking]}")
             else:
                 return []
@@ -92,6 +104,9 @@ class EdgeRoutes:
 
     def _route(self, key: Key, wanted: Wanted) -> Link | None:
         return self._node.exchange.route(key.edge, wanted, key.marking)
+
+    def _is_marked_refused(self, key: Key, link: Link) -> bool:
+        return self._refusal(key, link, REMEMBERED_MS) == MARKING
 
     def _is_refused(self, key: Key, link: Link) -> bool:
         return bool(self._refusal(key, link, REFUSED_MS))

@@ -33,6 +33,7 @@ class RelayRole:
             plane=node.plane,
             labels=Labels(node.clock),
             next_link=self._next_link,
+            awaits_way=node.exchange.awaits_way,
             reach=lambda source, destination: reach_refusal(node.local.config.policy, source, destination),
             relays_behind=node.exchange.relays_behind,
             clearances=lambda: node.local.clearances,

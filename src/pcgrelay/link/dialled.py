@@ -111,12 +111,17 @@ class DialledLink:
             return "relay_not_admitted"
         return ALREADY_LINKED if self.is_taken(peer) else None
 
-    def made_with(self, peer: NodeId, role: Role) -> LinkSettings | str:
-        """Return the settings of the link with the neighbour that answered, or why there is none, as one word."""
+    def made_with(self, peer: NodeId, role: Role, policy: PolicySettings) -> LinkSettings | str:
+        """Return the settings of the link with the neighbour that answered, or why there is none, as one word.
+
+        policy: as it is now, for a reload may have come since `refusal`.
+        """
         if isinstance(self.settings, LinkSettings):
             return self.settings
         if role is not Role.RELAY:
             return "not_a_relay"
+        if not self.settings.by.admits(peer, policy):
+            return "relay_not_admitted"
         return ALREADY_LINKED if self.is_taken(peer) else self.settings.by.link_to(peer, self.settings.address)
 
     def drop(self, reason: str) -> None:

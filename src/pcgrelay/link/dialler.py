@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import DiscoverSettings, LinkSettings
@@ -54,6 +55,14 @@ class Dialler:
     def discovery(self, name: str) -> Discovery | None:
         """Return what looks for relays by that name, if the file has it."""
         return next((each for each in self.discoveries if each.settings.discover == name), None)
+
+    def awaited(self) -> Iterator[DialledLink]:
+        """Return the links that are not there and may be in a moment: not tried yet, or lost a moment ago."""
+        bar = self._registry.bar
+        for wanted in self.wanted:
+            is_early = wanted.attempts <= (0 if wanted.link is None else 1)
+            if is_early and not wanted.lives and not (bar and bar.holds(wanted.peer, wanted.settings.bearer)):
+                yield wanted
 
     def adopt(self, link: Link, settings: LinkSettings, last: list[Where]) -> None:
         """Go on with a link of the process before. last: where its host was, which holds while DNS does not answer."""
@@ -181,7 +190,7 @@ class Dialler:
         except BaseException:
             sock.close()
             raise
-        made = wanted.made_with(established.peer, established.peer_role)
+        made = wanted.made_with(established.peer, established.peer_role, local.config.policy)
         if isinstance(made, str):
             wipe_secret(established.secret)
             connection.abandon()

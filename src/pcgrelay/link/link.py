@@ -130,7 +130,7 @@ class Link:
         self._connect = connect
         self._lanes: Lanes | None = None  # only if this node dials
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._changed_ms = self.opened_ms  # when the present state, or the lack of lanes, began
+        self.changed_ms = self.opened_ms  # when the present state, or the lack of lanes, began
         self._beats_missed = 0
         self._beat_sent_ms = self.opened_ms
         self._beat_token = 0
@@ -384,7 +384,7 @@ class Link:
         self.lanes_up[index] = number
         if self.state is LinkState.OPENING and len(self.lanes_up) == self.lanes:
             self.state = LinkState.UP
-            self._changed_ms = self._clock.monotonic_ms()
+            self.changed_ms = self._clock.monotonic_ms()
             self._observer.link_up(self)
         elif self.state is LinkState.UP and self._is_stuck:
             # The network works again, but TCP still backs off.
@@ -411,7 +411,7 @@ class Link:
             return
         self._observer.link_lane_down(self, index, code, reason)
         if not self.lanes_up:
-            self._changed_ms = self._clock.monotonic_ms()
+            self.changed_ms = self._clock.monotonic_ms()
             if self.state is LinkState.ORPHANED:
                 self.close("lanes_lost")
 
@@ -445,7 +445,7 @@ class Link:
             self.close(f"control_{reason}")
             return
         self.state = LinkState.ORPHANED
-        self._changed_ms = self._clock.monotonic_ms()
+        self.changed_ms = self._clock.monotonic_ms()
         self._observer.link_control_lost(self, reason)
 
     def _take(self, message: Message | None) -> None:
@@ -476,11 +476,11 @@ class Link:
         while True:
             await asyncio.sleep(PULSE_MS / 1000)
             now = self._clock.monotonic_ms()
-            if self.state is LinkState.OPENING and now - self._changed_ms > OPENING_MS:
+            if self.state is LinkState.OPENING and now - self.changed_ms > OPENING_MS:
                 self.close("lanes_not_up", Code.TIMEOUT)
-            elif self.state is LinkState.UP and not self.lanes_up and now - self._changed_ms > LANELESS_MS:
+            elif self.state is LinkState.UP and not self.lanes_up and now - self.changed_ms > LANELESS_MS:
                 self.close("lanes_lost", Code.TIMEOUT)
-            elif self.state is LinkState.ORPHANED and now - self._changed_ms > ORPHANED_MS:
+            elif self.state is LinkState.ORPHANED and now - self.changed_ms > ORPHANED_MS:
                 self.close("control_lost")
             elif self.replaced and not self._observer.link_is_used(self):
                 self.close("replaced")

@@ -86,15 +86,27 @@ class LinkTable:
         """Apply a new configuration: dial new links, retire removed ones, end those that are no longer allowed."""
         self._standings_reload()
         self.dialler.reload()
+        self._retire_dialled()
         self._retire_accepted()
         self.judge()
 
+    def _retire_dialled(self) -> None:
+        """Retire links that the file does not have any more, those too that the dialler is about to replace."""
+        named = [wanted.settings for wanted in self.dialler.wanted]
+        for link in list(self.links.values()):
+            settings = link.standing.settings
+            if isinstance(settings, LinkSettings) and settings not in named and not self._is_found(link, settings):
+                link.retire("removed")
+
     def _retire_accepted(self) -> None:
-        """Retire links that came in by a listener that has ended. Those of one that was removed stay."""
+        """Retire links that came in by a listener that has ended. Those of one that was removed stay.
+
+        One that drains too: of one that was restored nobody knows any more when it is to end.
+        """
         local = self._local
         ended = {each.address for each in local.written.listens} - {each.address for each in local.config.listens}
         for link in list(self.links.values()):
-            if not link.dialled and link.standing.settings.address in ended and not link.draining:
+            if not link.dialled and link.standing.settings.address in ended:
                 link.retire("removed")
 
     def judge(self) -> None:
@@ -287,11 +299,7 @@ class LinkTable:
 
     def judge_restored(self) -> None:
         """End the restored links that are no longer allowed: the configuration may have changed since."""
-        named = [wanted.settings for wanted in self.dialler.wanted]
-        for link in list(self.links.values()):
-            settings = link.standing.settings
-            if isinstance(settings, LinkSettings) and settings not in named and not self._is_found(link, settings):
-                link.retire("removed")
+        self._retire_dialled()
         self._retire_accepted()
         self._judge(self._refusal_of)
 

@@ -39,7 +39,7 @@ from pcgrelay.path.budget import Budget
 from pcgrelay.path.edge import opened_of, refused_record, sender_refusal
 from pcgrelay.path.handedon import REQUEST_COST, HandedOn
 from pcgrelay.path.labels import Labels
-from pcgrelay.path.relay_path import SETUP_ANSWERS, RelayPath
+from pcgrelay.path.relay_path import SETUP_ANSWERS, PathRefusal, RelayPath
 from pcgrelay.path.table import PathTable
 from pcgrelay.policy.clearances import LOWEST, Clearances
 from pcgrelay.reasons import MARKING, NO_TRANSIT, OTHER_WAYS, is_identity, reason_passed_on, refuser
@@ -56,17 +56,12 @@ LINKS_TRIED_MOST = 4
 
 # Given the destination, whether a link may be used, and the marking: the link to use, or None.
 NextLink = Callable[[NodeId, Callable[[Link], bool], int], Link | None]
+# The same, and whether a link that fits may take paths in a moment.
+AwaitsWay = Callable[[NodeId, Callable[[Link], bool], int], bool]
 # Given the destination and the link to it: the relays that the neighbour there announces.
 RelaysBehind = Callable[[NodeId, Link], tuple[str, ...]]
 # Given source and destination: the reason for which the policy refuses the path, or None.
 Reach = Callable[[NodeId, NodeId], str | None]
-
-
-class _Refusal(Exception):
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class RelayPaths:
@@ -79,6 +74,7 @@ class RelayPaths:
         plane: PathPlane,
         labels: Labels,
         next_link: NextLink,
+        awaits_way: AwaitsWay,
         reach: Reach,
         relays_behind: RelaysBehind,
         clearances: Callable[[], Clearances],
@@ -91,6 +87,7 @@ class RelayPaths:
         self._plane = plane
         self._labels = labels
         self._next_link = next_link
+        self._awaits_way = awaits_way
         self._reach = reach
         self._relays_behind = relays_behind
         self._clearances = clearances
@@ -165,7 +162,7 @@ class RelayPaths:
         asked = PathOpen(b"", a.peer.uri, destination.uri, LOWEST, 0, 1, 0, 0, False, ())
         try:
             return self._onward_link(destination, a, asked, frozenset())
-        except _Refusal as refusal:
+        except PathRefusal as refusal:
             return refusal.reason
 
     def to_handover(self) -> tuple[tuple[RelayPathHandover, ...], LabelsHandover, int]:
@@ -250,7 +247,7 @@ class RelayPaths:
     def _asked(self, a: Link, asked: PathOpen) -> None:
         try:
             relayed = self._planned(a, asked)
-        except _Refusal as refusal:
+        except PathRefusal as refusal:
             self._count(refusal.reason)
             suppressed = self._throttle.admit(f"{a.number} {refusal.reason}", self._clock.monotonic_ms())
             if suppressed is not None:
@@ -282,52 +279,52 @@ class RelayPaths:
             return False
         try:
             other = self._planned(relayed.a, relayed.asked, tried)
-        except _Refusal:
+        except PathRefusal:
             return False
         other.opened_ms, other.tried = relayed.opened_ms, tried
         self._hand_on(other, relayed.asked)
         return True
 
     def _planned(self, a: Link, asked: PathOpen, tried: frozenset[int] = frozenset()) -> RelayPath:
-        """Plan the path: its onward link, none of those that were tried, flows, cap and labels. Raises _Refusal."""
+        """Plan the path: its onward link, none of those that were tried, flows, cap and labels. Raises PathRefusal."""
         try:
             source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
         except NameProblem:
-            raise _Refusal(Code.VIOLATION, "malformed") from None
+            raise PathRefusal(Code.VIOLATION, "malformed") from None
         if word := sender_refusal(asked, a.peer, a.peer_role):
-            raise _Refusal(Code.VIOLATION, word)
+            raise PathRefusal(Code.VIOLATION, word)
         if self._me.uri in asked.via or len(asked.via) >= RELAYS_MOST:
-            raise _Refusal(Code.LIMIT, "loop" if self._me.uri in asked.via else "path_too_long")
+            raise PathRefusal(Code.LIMIT, "loop" if self._me.uri in asked.via else "path_too_long")
         if not all(map(is_identity, asked.via)):
-            raise _Refusal(Code.VIOLATION, "malformed")
+            raise PathRefusal(Code.VIOLATION, "malformed")
         if {source.realm, destination.realm} != {self._me.realm}:
-            raise _Refusal(Code.REFUSED, "wrong_realm")
+            raise PathRefusal(Code.REFUSED, "wrong_realm")
         if word := self._reach(source, destination):
-            raise _Refusal(Code.REFUSED, word)
+            raise PathRefusal(Code.REFUSED, word)
         if not self._clearances().clears(asked.marking, a.bearer, asked.via):
-            raise _Refusal(Code.REFUSED, MARKING)
+            raise PathRefusal(Code.REFUSED, MARKING)
         if len(self) >= FORWARDS_MOST or self._of_link[a.number] >= FORWARDS_OF_A_LINK_MOST:
-            raise _Refusal(Code.BUSY, "too_many_paths")
+            raise PathRefusal(Code.BUSY, "too_many_paths")
         if self._paths.find(a.number, asked.session, asked.label) is not None:
-            raise _Refusal(Code.VIOLATION, "label_taken")
+            raise PathRefusal(Code.VIOLATION, "label_taken")
         alike = self._paths.of(a.number, asked.session)
         if len(alike) >= PATHS_OF_A_SESSION_MOST:
             if asked.via:
-                raise _Refusal(Code.BUSY, "too_many_paths")
+                raise PathRefusal(Code.BUSY, "too_many_paths")
             # The edge itself opened them. An older version leaves its paths for others without a PATH_CLOSE.
             self._end(alike[0], Code.DONE, told=(alike[0].a, alike[0].b))
         b = self._onward_link(destination, a, asked, tried)
         if not self._handed_on.admits(
             self._clock.monotonic_ms(), b.number, a.peer, a.peer_role, source, cost=REQUEST_COST
         ):
-            raise _Refusal(Code.BUSY, "too_many_requests")
+            raise PathRefusal(Code.BUSY, "too_many_requests")
         flows = min(asked.flows, a.lanes, b.lanes)
         if asked.resume and flows < asked.flows:
-            raise _Refusal(Code.LIMIT, "too_few_lanes")
+            raise PathRefusal(Code.LIMIT, "too_few_lanes")
         most = asked.cap if asked.resume else min(asked.cap, a.cap, b.cap)
         cap = self._budget.cap_granted(flows, most, exactly=asked.resume)
         if cap is None:
-            raise _Refusal(Code.BUSY, "memory_budget")
+            raise PathRefusal(Code.BUSY, "memory_budget")
         self._next_number += 1
         return RelayPath(
             number=self._next_number,
@@ -349,20 +346,23 @@ class RelayPaths:
         )
 
     def _onward_link(self, destination: NodeId, a: Link, asked: PathOpen, tried: frozenset[int]) -> Link:
-        """Choose the onward link of a path. Raises _Refusal."""
+        """Choose the onward link of a path. Raises PathRefusal."""
         passed = (*asked.via, asked.source)
 
         def leads(link: Link) -> bool:
             return link is not a and link.number not in tried and link.peer.uri not in passed
 
+        def fits(link: Link) -> bool:
+            return leads(link) and may_transit(a.bearer, link.bearer)
+
         may_transit = self._clearances().may_transit
-        b = self._next_link(destination, lambda link: leads(link) and may_transit(a.bearer, link.bearer), asked.marking)
+        b = self._next_link(destination, fits, asked.marking)
         if b is not None:
             return b
-        if self._next_link(destination, leads, LOWEST) is None:
-            raise _Refusal(Code.UNREACHABLE, "no_route")
+        if self._next_link(destination, leads, LOWEST) is None or self._awaits_way(destination, fits, asked.marking):
+            raise PathRefusal(Code.UNREACHABLE, "no_route")
         is_cleared = self._next_link(destination, leads, asked.marking) is not None
-        raise _Refusal(Code.REFUSED, NO_TRANSIT if is_cleared else MARKING)
+        raise PathRefusal(Code.REFUSED, NO_TRANSIT if is_cleared else MARKING)
 
     def _way_refusal(self, relayed: RelayPath) -> str | None:
         """Return the reason for which a path may not go on over its two links, or None."""

@@ -22,6 +22,15 @@ CARRY_EACH_SECOND_BYTES = 4_096
 SETUP_ANSWERS = 2
 
 
+class PathRefusal(Exception):
+    """A relay refuses a path. code: of PATH_REFUSE. reason: one word."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
 @dataclass(eq=False, slots=True)
 class RelayPath:
     """One path through this relay: a is the side of its source, b the onward side.

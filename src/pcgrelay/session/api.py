@@ -38,6 +38,9 @@ class SessionObserver(Protocol):
     def is_barred(self, key: Key) -> bool:
         """Whether nothing but clearances keeps such a session from a path."""
 
+    def awaits_way(self, key: Key) -> bool:
+        """Whether a cleared path of such a session may be possible in a moment, over a link that is made anew."""
+
     def may_carry(self, session: Session, end: PathEnd) -> bool:
         """Whether a path of a session is cleared for it now, as far as this edge knows."""
 

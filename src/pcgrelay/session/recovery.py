@@ -95,8 +95,9 @@ class PathRecovery:
     def judge(self, session: Session, may_carry: Callable[[Session, PathEnd], bool]) -> None:
         """Leave what may not carry a session any more. may_carry: whether a path of it is cleared.
 
-        The core sends and takes nothing on such a path from here on. If no other way is cleared, the session ends at
-        once, and says so to the far edge; one that the far edge began waits for that one to find another.
+        The core sends and takes nothing on such a path from here on. If no other way is cleared, and none is about to
+        be there, the session ends at once, and says so to the far edge; one that the far edge began waits for that one
+        to find another.
         """
         self.candidates.judge(session, lambda end: may_carry(session, end))
         if session.former is not None and not may_carry(session, session.former):
@@ -105,7 +106,7 @@ class PathRecovery:
         if end is None or may_carry(session, end):
             return
         self._table.count(MARKING)
-        if session.initiator and self._observer.is_barred(session.key):
+        if session.initiator and self.is_barred(session.key):
             self._table.close(session, Code.REFUSED, MARKING)
             return
         end.on_closed = None
@@ -113,6 +114,10 @@ class PathRecovery:
             self._plane.session_path(session.number, link=NO_LINK, in_label=end.in_label, out_label=end.out_label)
         self.paths.close(end, Code.REFUSED)
         self.path_closed(session, end, Code.REFUSED)
+
+    def is_barred(self, key: Key) -> bool:
+        """Whether clearances alone keep such sessions from a path, and no cleared way is about to be there."""
+        return self._observer.is_barred(key) and not self._observer.awaits_way(key)
 
     def _leave_former(self, session: Session, code: int) -> None:
         """Close the path that this side has left for another one.
@@ -234,7 +239,11 @@ class PathRecovery:
 
     def _wait_ms(self, session: Session) -> int:
         most = self._local.config.policy.path_wait_ms
-        return min(most, REFUSED_WAIT_MS) if session.is_refused and not session.initiator else most
+        if session.initiator or not session.is_refused:
+            return most
+        # Where messages do not reach the neighbour, the far edge learns of it only when the link has been made anew.
+        is_told = session.lost is not None and session.lost.controlled
+        return min(most, REFUSED_WAIT_MS) if is_told else most
 
     async def _await_way(self, session: Session) -> None:
         while session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
@@ -258,6 +267,9 @@ class PathRecovery:
             if link is None:
                 # Waiting for a link does not count as an attempt.
                 self._refuse_shut_out()
+                if session.is_refused and self.is_barred(session.key):
+                    # It was left for its clearance, and what was to come instead has not.
+                    raise PathRefused(Code.REFUSED, MARKING, "")
                 await self._change_awaited(session)
                 continue
             retry = self._ways(session)

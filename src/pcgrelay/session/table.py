@@ -282,7 +282,7 @@ class Sessions:
         """Make one attempt, over another link than the last if there is one. It leaves a session in UP, or raises."""
         link = self._choose(key, tried.pop() if tried else None)
         if link is None:
-            reason = MARKING if self._observer.is_barred(key) else NO_ROUTE
+            reason = MARKING if self._recovery.is_barred(key) else NO_ROUTE
             raise PathRefused(Code.UNREACHABLE, reason, self._me.uri)
         tried.append(link)
         session = self._added(os.urandom(16), key, initiator=True)

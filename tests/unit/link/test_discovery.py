@@ -89,7 +89,7 @@ class World:
             peer = relay(self.alias.get(name, name))
             word = "unreachable" if name in self.away else slot.refusal(peer, self.policy)
             if word is None:
-                made = slot.made_with(peer, Role.RELAY)
+                made = slot.made_with(peer, Role.RELAY, self.policy)
                 word = made if isinstance(made, str) else ""
             if word:
                 slot.reason = word

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from pcgrelay.config import Address, DiscoverSettings, LinkSettings, ListenSettings
+from pcgrelay.daemon.reload import Reloader
+from pcgrelay.handover.records import LinkHandover, write_chain
 from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import LostConnection
-from pcgrelay.link.link import Link
+from pcgrelay.link.link import Link, LinkState
 from pcgrelay.link.restore import restored_places, restored_settings
+from pcgrelay.log.writer import Log
 from pcgrelay.model import NodeId, Role, Suite
 from tests.support.nodes_in_process import HUB, Nodes
 from tests.support.pki import REALM
 from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 PEER = NodeId(REALM, "org.example", "edge-1")
 ADDRESS = Address.parse("192.0.2.1:8443")
@@ -105,3 +109,29 @@ def test_places_of_a_host_are_bounded() -> None:
     places = restored_places(record)
     assert places[0] == (2, ("192.0.2.0", 7400))
     assert len(places) == 8
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_a_restored_link_ends_with_its_entry_in_the_file_though_no_new_one_is_up(
+    tmp_path: Path, draining: bool
+) -> None:
+    nodes = Nodes(tmp_path)
+    entry = {"peer": f"relay-2.{HUB}", "address": f"127.0.0.1:{free_port()}"}
+    tables: dict[str, Any] = {"role": "relay", "listens": [f"127.0.0.1:{free_port()}"]}
+    running = await nodes.start(HUB, "relay-1", links=[entry], **tables)
+    table, chain = running.node.link_table, running.node.local.credentials.chain
+    handover = LinkHandover(
+        number=7, peer=NodeId(REALM, HUB, "relay-2").uri, peer_role=Role.RELAY, bearer="internet", dialled=True,
+        lanes=1, cap=1 << 20, suite=Suite.AES_256_GCM, group="X25519MLKEM768", tls_suite="", link_id=bytes(16),
+        chain=write_chain(chain), draining=draining, address=str(entry["address"]), lanes_up={0: 1},
+    )  # fmt: skip
+    table.restore([handover])
+    # Its successor is being dialled, and nobody answers.
+    assert (table.links[7].state, table.links[7].bearer) == (LinkState.ORPHANED, "internet")
+    nodes.write(HUB, "relay-1", **tables)
+    answer = await Reloader(running.node, Log("debug", running.sink), lambda text: None).reload()
+    assert answer.ok, answer
+    await until(lambda: 7 not in table.links)
+    (down,) = running.lines("link.down")
+    assert (down["link"], down["reason"]) == (7, "removed")
+    await nodes.stop()

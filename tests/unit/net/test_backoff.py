@@ -123,6 +123,9 @@ class World:
     def is_barred(self, key: Key) -> bool:
         return False
 
+    def awaits_way(self, key: Key) -> bool:
+        return False
+
     def may_carry(self, session: Session, end: PathEnd) -> bool:
         return True
 

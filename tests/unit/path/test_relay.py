@@ -429,6 +429,10 @@ def test_what_an_onward_neighbour_announces_is_judged_too(relay: Relay) -> None:
     relay.behind[relay.b.number] = (STRANGE_RELAY,)
     relay.hear(relay.a, asked(marking=SENSITIVE))
     assert relay.refusal() == (Code.REFUSED, "marking")
+    # One that is made anew is a way all the same, and not a matter of policy.
+    relay.coming = [FakeLink(9, OTHER)]
+    relay.hear(relay.a, asked(marking=SENSITIVE))
+    assert relay.refusal() == (Code.UNREACHABLE, "no_route")
 
 
 def test_a_refusal_for_the_marking_has_other_links_tried_and_no_other_refusal_does(relay: Relay) -> None:
