@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
@@ -27,29 +28,35 @@ PLAN = (
     ("link", "exporter_alone_leaky", "1.0 1.1 1.1b 1.3"),
     ("link", "no_leaves_leaky", "1.0 1.1b 1.3"),
     ("link", "no_transcript_leaky", "1.0 1.1 1.1b 1.3"),
-    ("session", "leaky", "2.0 2.0b 2.7"),
-    ("session", "unnamed_leaky", "2.0 2.0b 2.5 2.7"),
-    ("session", "exporter_alone_leaky", "2.0 2.0b 2.1b 2.2 2.3b 2.5 2.6 2.7"),
+    ("link", "unsigned_leaky", "1.0 1.1 1.1b 1.2 1.2b"),
+    ("session", "leaky", "2.0 2.0b 2.0c 2.0d 2.7"),
+    ("session", "unnamed_leaky", "2.0 2.0b 2.0c 2.0d 2.5 2.7"),
+    ("session", "exporter_alone_leaky", "2.0 2.0b 2.0c 2.0d 2.1b 2.2 2.3b 2.5 2.6 2.7"),
+    ("session", "unsigned_leaky", "2.0 2.0b 2.0c 2.0d 2.1 2.1b 2.3 2.3b 2.4 2.4b 2.5 2.6 2.7 2.8"),
+    ("glare", "leaky", "2.10 2.10b"),
+    ("glare", "exporter_alone_leaky", "2.10 2.10b 2.11 2.11b 2.12"),
+    ("glare", "unnamed_leaky", "2.10 2.10b 2.11 2.11b 2.12"),
     ("forward", "leaky", "3.0 3.2 3.4 3.4b"),
     ("forward", "unwiped_leaky", "3.0 3.1 3.1b 3.2 3.3 3.3b 3.4 3.4b"),
     ("heal", "leaky", "3.10 3.12 3.13 3.16"),
     ("heal", "unnamed_leaky", "3.10 3.12 3.13 3.15 3.16"),
-    ("heal_passive", "std", "3.20"),
-    ("heal_lanes", "std", "3.30 3.32 3.34 3.35"),
+    ("heal", "unsigned_leaky", "3.10 3.11 3.12 3.13 3.14 3.16"),
+    ("heal_passive", "std", "3.20 3.23 3.24"),
+    ("heal_lanes", "std", "3.30 3.32 3.34 3.35 3.37 3.37b"),
     ("heal_volatile", "std", "3.50 3.50b 3.52 3.52b 3.54"),
     ("renew_links", "leaky", "3.40"),
     ("renew_links", "unnamed_leaky", "3.40 3.41"),
-    ("pq", "std", "4.0 4.2 4.3"),
-    ("frames", "std", "5.0 5.0b 5.0c 5.2 5.6 5.8"),
+    ("pq", "std", "4.0 4.2 4.3 4.6 4.7"),
+    ("frames", "std", "5.0 5.0b 5.0c 5.0d 5.2 5.6 5.6b 5.8 5.9 5.10"),
     ("hops", "std", "5.20 5.22"),
     ("purposes", "leaky", "6.0"),
     ("purposes", "no_purpose_leaky", "6.0 6.1"),
-    ("paths", "std", "7.0 7.0b 7.0c 7.0d 7.2 7.5"),
-    ("datagrams", "std", "8.0 8.0b 8.2 8.3 8.5 8.6"),
-    ("link_ids", "std", "9.0 9.3"),
+    ("paths", "std", "7.0 7.0b 7.0c 7.0d 7.0e 7.2 7.5 7.7 7.8 7.9"),
+    ("datagrams", "std", "8.0 8.0b 8.2 8.3 8.5 8.6 8.9"),
+    ("link_ids", "std", "9.0 9.3 9.4"),
     ("catalogue", "std", "10.0 10.0b 10.4 10.5 10.6 10.7"),
-    ("realm", "std", "11.0 11.0b 11.3 11.4 11.5 11.8 11.9"),
-    ("witness", "std", "12.0 12.0b 12.0c 12.2 12.4"),
+    ("realm", "std", "11.0 11.0b 11.3 11.4 11.4b 11.5 11.8 11.9 11.9b"),
+    ("witness", "std", "12.0 12.0b 12.0c 12.2 12.2b 12.4 12.6"),
 )
 
 
@@ -64,15 +71,15 @@ def prove(wanted: set[str]) -> int:
     Missing: ProVerif is not there, or is another version.
     """
     program = _program()
-    rows = [
-        row
-        for model, variant, refuted in PLAN
-        for row in (
-            _run(program, model, variant, set(refuted.split()))
-            if not wanted or wanted & {path.name for path in _paths(model, variant)}
-            else _kept(model, variant)
-        )
-    ]
+
+    def rows_of(run: tuple[str, str, str]) -> Iterable[str]:
+        model, variant, refuted = run
+        if not wanted or wanted & {path.name for path in _paths(model, variant)}:
+            return _run(program, model, variant, set(refuted.split()))
+        return _kept(model, variant)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # each run is a process with one thread
+        rows = [row for rows in pool.map(rows_of, PLAN) for row in rows]
     differ = sum("**DIFFERS**" in row for row in rows)
     (FOLDER / "results.md").write_text("\n".join(_page(rows, differ)))
     return differ

@@ -165,15 +165,16 @@ def test_the_associated_data_are_what_the_core_and_the_reference_write() -> None
         ("rekey_body", (frames.Type.REKEY, frames.Type.FLOW_REKEY)),
         ("ack_body", (frames.Type.ACK,)),
         ("resume_body", (frames.Type.RESUME,)),
+        ("close_body", (frames.Type.CLOSE, frames.Type.FLOW_CLOSE)),
     ],
-    ids=["confirm", "rekey", "ack", "resume"],
+    ids=["confirm", "rekey", "ack", "resume", "close"],
 )
 def test_bodies_of_a_fixed_form(name: str, kinds: tuple[frames.Type, ...]) -> None:
     for kind in kinds:
         assert form(name) == [field for field in frames.BODIES[kind][1] if field != "zero"]
 
 
-@pytest.mark.parametrize("variant", ["std", "leaky", "unnamed_leaky", "unwiped_leaky"])
+@pytest.mark.parametrize("variant", ["std", "leaky", "unnamed_leaky", "unsigned_leaky", "unwiped_leaky"])
 def test_the_context_of_the_exporter_has_the_fields_of_the_code_in_their_order(variant: str) -> None:
     text = (FOLDER / "variants" / f"{variant}.pvl").read_text()
     found = re.search(r"^letfun context\((.*?)\) =\n  \((.*?)\)\.$", text, re.MULTILINE | re.DOTALL)

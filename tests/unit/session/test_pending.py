@@ -12,11 +12,16 @@ from pcgrelay.session.pending import (
     CLAIMS_OF_A_LINK_MOST,
     CLAIMS_OF_A_NAME_MOST,
     EARLY,
+    GLARE,
     TOO_MANY,
     PendingSessions,
+    setup_refusal,
 )
+from pcgrelay.session.session import Key, Session, State
 
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
+MET = NodeId("police.example", "met.police.example", "met-1")
+BEGINNING = (State.ASKING, State.HANDSHAKE, State.STARTING)
 
 
 def name(number: int) -> NodeId:
@@ -72,3 +77,34 @@ def test_nothing_is_left_when_all_have_left() -> None:
         for number in range(filled(claims, link)):
             claims.leave(link, name(number))
     assert (claims._total, claims._links, claims._names) == (0, {}, {})
+
+
+def asked(me: NodeId, peer: NodeId, *, state: State, initiator: bool = True, marking: int = 1) -> str | None:
+    """What me answers to a set-up of peer in the class (1, 0), while it has one session with it."""
+    own = Session(b"own", Key(peer, marking, 0), initiator, 0, state)
+    return setup_refusal({own.id: own}, PendingSessions(lucky), me, 1, b"other", Key(peer, 1, 0))
+
+
+@pytest.mark.parametrize("state", BEGINNING)
+def test_of_two_set_ups_that_cross_one_gives_way(state: State) -> None:
+    """docs/protocol.md 9.6: the edge with the lesser identity refuses, and the other takes what comes."""
+    assert asked(KENT, MET, state=state) == GLARE
+    assert asked(MET, KENT, state=state) is None
+
+
+def test_nothing_crosses_but_two_that_begin_a_session_of_one_class() -> None:
+    for state in set(State) - set(BEGINNING):
+        assert asked(KENT, MET, state=state) is None
+    for state in BEGINNING:
+        assert asked(KENT, MET, state=state, initiator=False) is None
+        assert asked(KENT, MET, state=state, marking=2) is None
+
+
+@pytest.mark.parametrize("other", ["met-1", "kent-0", "kent-10", "kent-2"])
+def test_two_edges_are_never_of_one_mind_about_who_refuses(other: str) -> None:
+    """The order is that of realm, organisation and name by their bytes: the other way about at the other end."""
+    peer = NodeId("police.example", "kent.police.example", other)
+    refuses = {asked(me, him, state=State.ASKING) for me, him in ((KENT, peer), (peer, KENT))}
+    assert refuses == {GLARE, None}
+    lesser, greater = sorted((KENT, peer), key=lambda node: node.name.encode())
+    assert asked(lesser, greater, state=State.ASKING) == GLARE
