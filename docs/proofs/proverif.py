@@ -70,7 +70,7 @@ def prove(wanted: set[str]) -> int:
 
     Missing: ProVerif is not there, or is another version.
     """
-    program = _program()
+    program = check()
 
     def rows_of(run: tuple[str, str, str]) -> Iterable[str]:
         model, variant, refuted = run
@@ -101,7 +101,8 @@ def labels(model: str) -> list[str]:
     return found
 
 
-def _program() -> str:
+def check() -> str:
+    """Return the prover's path. Missing: it is not there, or is another version."""
     program = os.environ.get("PROVERIF", "proverif")
     found = shutil.which(program)
     how = f"install ProVerif {VERSION} and put it on the PATH, or name it in PROVERIF"

@@ -15,8 +15,9 @@ import proverif
 import spin
 from provers import HERE, UNAVAILABLE, Missing
 
-# Each has models(), the files that its results depend on, and prove(names), which runs those of these names, all if
-# there are none, writes its results.md, and returns how many results differ from what is expected.
+# Each has models(), the files that its results depend on; check(), which looks for what it runs; and prove(names),
+# which runs those of these names, all if there are none, writes its results.md, and returns how many results differ
+# from what is expected.
 RUNNERS = (spin, proverif)
 
 
@@ -27,14 +28,14 @@ def main() -> int:
     if unknown := wanted - set().union(*names.values()):
         print(f"No model is named {', '.join(sorted(unknown))}; they are below {HERE}.", file=sys.stderr)
         return 2
-    differ = 0
-    for runner in RUNNERS:
-        if not wanted or wanted & names[runner]:
-            try:
-                differ += runner.prove(wanted & names[runner])
-            except Missing as missing:
-                print(missing, file=sys.stderr)
-                return UNAVAILABLE
+    runners = [runner for runner in RUNNERS if not wanted or wanted & names[runner]]
+    try:
+        for runner in runners:  # before the first has run for minutes
+            runner.check()
+        differ = sum(runner.prove(wanted & names[runner]) for runner in runners)
+    except Missing as missing:
+        print(missing, file=sys.stderr)
+        return UNAVAILABLE
     print(f"{differ} results differ from what is expected.")
     return int(differ > 0)
 

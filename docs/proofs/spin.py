@@ -114,10 +114,15 @@ def _called(command: list[str], folder: str) -> str:
     return done.stdout + done.stderr
 
 
-def all_results() -> list[Result]:
-    """Run the whole plan, two searches at a time. SpinProblem: there is no result."""
+def check() -> None:
+    """Look for what a run needs. Missing: spin or gcc is not there."""
     if not shutil.which("spin") or not shutil.which("gcc"):
         raise Missing(MISSING)
+
+
+def all_results() -> list[Result]:
+    """Run the whole plan, two searches at a time. SpinProblem: there is no result."""
+    check()
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(searched, PLAN))
 
