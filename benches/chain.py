@@ -16,7 +16,7 @@ from benches.generator import Load, prove
 from benches.processes import BenchError, Process, free_port, until
 from benches.settings import GATEWAY_CPU, HOST
 
-START_S = 15.0
+START_S = 30.0
 
 
 @dataclass(frozen=True)

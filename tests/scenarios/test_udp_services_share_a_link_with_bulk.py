@@ -51,10 +51,13 @@ def bulk_goes_on(busy: Busy, figure: Callable[[str], None]) -> Iterator[None]:
     assert rate > 0
 
 
+# A question that is lost costs its client five seconds.
+@pytest.mark.timeout(300)
 def test_names_are_told(busy: Busy, figure: Callable[[str], None]) -> None:
+    before = dropped(busy.nodes)
     answered = busy.clients.names(NAMES)
-    lost = dropped(busy.nodes, ["dns"])
-    figure(f"{answered} of {NAMES} names")
+    lost = dropped(busy.nodes) - before
+    figure(f"{answered} of {NAMES} names, {lost} dropped by cause")
     assert NAMES - answered <= lost
     assert answered >= NAMES * 99 // 100
 
@@ -72,8 +75,9 @@ def test_snmp_answers(busy: Busy) -> None:
 
 
 def test_lines_of_syslog_arrive(busy: Busy) -> None:
+    before = dropped(busy.nodes)
     missing = busy.clients.lines()
-    assert missing <= dropped(busy.nodes, ["syslog"])
+    assert missing <= dropped(busy.nodes) - before
     assert missing <= 2
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.kit.nodes import Address, Line, Stage, line
+from tests.scenarios.kit.nodes import HOST, Address, Line, Stage, line
 from tests.scenarios.kit.real_programs import START_S, program, run, running
 from tests.support.waiting import until
 
@@ -63,12 +63,20 @@ def dnsmasq(folder: Path, address: Address) -> Iterator[None]:
         yield
 
 
-def dig(address: Address, count: int, folder: Path, *, tries: int = 1, seconds: float = 120.0) -> int:
-    """Ask for so many names, each once and from a port of its own, and answer how many answers were right."""
+def dig(
+    address: Address, count: int, folder: Path, *, source: str = HOST, tries: int = 1, seconds: float = 120.0
+) -> int:
+    """Ask for so many names, each once and from a port of its own, and answer how many answers were right.
+
+    source: the address to ask from. Of several at once each needs its own: dig shares ports (SO_REUSEADDR), so the
+    system may give two of them one port, and the answer to one comes to the other.
+    """
     names = folder / "names"
     names.write_text("".join(f"n{number}.{ZONE} A\n" for number in range(count)))
     command = [
         "dig",
+        "-b",
+        source,
         f"@{address[0]}",
         "-p",
         str(address[1]),
