@@ -145,9 +145,9 @@ def test_clients_notice_nothing(
             # Each call has the association that it began with, and its port at the target.
             assert nodes.importer.service("voice").streams_active == CALLS
             assert nodes.exporter.service("voice").streams_active == CALLS
-            told = heard(calls, 30)
             edges = (nodes.importer, nodes.exporter)
             ended = [line for node in edges for line in node.log("stream.end") if "voice" in line["service"]]
+            told = heard(calls, 30)
     figure(
         f"{dict(work.done)}, {work.given_up} rounds of calls given up, {work.missing} lines of syslog missing; voice: "
         f"{told.lost} of {told.sent} packets lost, round trip {told.median_ms:.1f} ms, {told.worst_ms:.0f} ms at most; "
