@@ -130,7 +130,7 @@ cdef class Edge(Node):
             entry = self.organisations[organisation]
             gauge.organisation = organisation_hold(entry.organisation)
         if session_add(self.shard, session, exactly(secret, 32), exactly(binding, 32), suite, initiator, flows, cap,
-                       marking, priority, gauge) == NULL:
+                       262144, marking, priority, gauge) == NULL:
             raise MemoryError
 
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> bool:

@@ -10,8 +10,8 @@ from libc.string cimport memcpy
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport Limits
 from pcgrelay._core.stream.flow cimport (
-    Flow as CoreFlow, flow_ack, flow_agree, flow_break, flow_confirm, flow_has_room, flow_header, flow_late,
-    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
+    Flow as CoreFlow, flow_ack, flow_agree, flow_bears_bulk, flow_break, flow_confirm, flow_has_room, flow_header,
+    flow_late, flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
     flow_rx_confirm, flow_rx_rekey, flow_rx_resume, flow_volatile,
 )
 from pcgrelay._core.stream.flow_datagrams cimport flow_open_datagrams, flow_seal_datagrams
@@ -66,6 +66,10 @@ cdef class Flow:
     @property
     def has_room(self) -> bool:
         return flow_has_room(&self.flow, 1)
+
+    def bears_bulk(self, now_us: int, peer_ack_bytes: int) -> bool:
+        self.flow.peer_ack_bytes = peer_ack_bytes
+        return flow_bears_bulk(&self.flow, now_us)
 
     @property
     def retained_bytes(self) -> int:

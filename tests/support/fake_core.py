@@ -78,6 +78,7 @@ class FakeSession:
     candidates: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # by the label that we gave
     up: set[int] = field(default_factory=set)
     was_up: bool = False
+    ack_bytes: int = 0
 
 
 class Core(Outlets, Listeners):
@@ -270,13 +271,14 @@ class Core(Outlets, Listeners):
         organisation: int = 0,
         id_head: int = 0,
         caller: bytes = b"",
+        ack_bytes: int = 262_144,
     ) -> None:
         assert 131_072 <= cap <= 1 << 30
         assert 1 <= flows <= 64
         assert len(secret) == 32
         if session in self.session_table:
             raise CoreError("session known")
-        self.session_table[session] = FakeSession(binding, initiator, flows, bytes(secret))
+        self.session_table[session] = FakeSession(binding, initiator, flows, bytes(secret), ack_bytes=ack_bytes)
         secret[:] = bytes(32)
 
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:

@@ -325,7 +325,7 @@ cdef class Core(Outlets):
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
-                    uint64_t organisation=0, uint32_t id_head=0, bytes caller=b"") -> None:
+                    uint64_t organisation=0, uint32_t id_head=0, bytes caller=b"", uint32_t ack_bytes=262144) -> None:
         cdef SessionEntry entry = SessionEntry()
         cdef SessionOrder* args
         cdef Order* order = NULL
@@ -337,8 +337,8 @@ cdef class Core(Outlets):
                 raise CoreError(f"session {session} is known already, or no number for a session")
             if len(secret) != 32 or len(binding) != 32 or aead_key_length(suite) == 0:
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
-            if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
-                raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
+            if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072 or not 65536 <= ack_bytes <= 262144:
+                raise CoreError("flows: 1 to 64, priority: 0 to 2, cap: from 131,072, ack_bytes: 65,536 to 262,144")
             order = workers_order(mailbox.ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
@@ -359,7 +359,7 @@ cdef class Core(Outlets):
         entry.organisation = organisation
         args = &order.args.session
         args.number, args.suite, args.initiator, args.flows = session, suite, initiator, flows
-        args.cap, args.marking, args.priority = cap, marking, priority
+        args.cap, args.ack_bytes, args.marking, args.priority = cap, ack_bytes, marking, priority
         args.gauge = entry.gauge
         memcpy(args.binding, <const char*>binding, 32)
         self._sessions[session] = entry

@@ -7,7 +7,8 @@ from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
 from pcgrelay._core.stream.flow cimport (
-    FLOW_CLOSED, FLOW_LATE_BURST, FLOW_LATE_US, FLOW_RESUME_DOUBLINGS, Flow, flow_retain, flow_stream_next,
+    FLOW_CLOSED, FLOW_LATE_BURST, FLOW_LATE_US, FLOW_PEER_ACK_BYTES, FLOW_RESUME_DOUBLINGS, Flow, flow_retain,
+    flow_stream_next,
 )
 from pcgrelay._core.frame.frame cimport frame_is_numbered
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
@@ -89,6 +90,7 @@ cdef enum:
     FLOW_REPLAY_NEXT = 43
     FLOW_REPLAY_BITS = 44
     FLOW_RX_STEPPED = 45
+    FLOW_PEER_ACKS = 46
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -121,6 +123,7 @@ cdef void flow_fields(Tlv* self, Flow* flow) noexcept nogil:
     tlv_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
     tlv_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
     tlv_number(self, FLOW_ACK_COUNT_FRAMES, &flow.ack_frames, 4)
+    tlv_number(self, FLOW_PEER_ACKS, &flow.peer_ack_bytes, 4)
     tlv_number(self, FLOW_RESUMES_SINCE, &flow.resumes_since_us, 8)
     tlv_number(self, FLOW_RESUME_SENT, &flow.resume_sent_us, 8)
     tlv_number(self, FLOW_RESUMING_SINCE, &flow.resuming_us, 8)
@@ -217,6 +220,8 @@ cdef void flow_read(Tlv* self, Shard* shard, Session* session) noexcept nogil:
     flow.renewals = &session.renewals
     # An older version required no mix: what it has agreed on counts as named, and the next one is owed.
     flow.owed.mix = session.renewals.agreed_id
+    # An older version did not know how soon the peer acknowledges.
+    flow.peer_ack_bytes = FLOW_PEER_ACK_BYTES
     if session.gauge.organisation != NULL:
         flow.holding = &session.gauge.organisation.holdings[shard.index]
     flow_fields(self, flow)

@@ -98,6 +98,7 @@ cdef struct SessionOrder:
     uint32_t flows
     uint32_t marking
     uint32_t priority
+    uint32_t ack_bytes
     bint initiator
     uint64_t cap
     Gauge* gauge

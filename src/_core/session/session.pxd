@@ -58,9 +58,10 @@ cdef struct Session:
 
 
 # Add a session; the keys of this worker's flows are derived from its secret. NULL: no memory, or libcrypto failed.
+# ack_bytes: how many bytes its far edge takes at most before it acknowledges.
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
-                          bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
-                          Gauge* gauge) noexcept nogil
+                          bint initiator, uint32_t flows, uint64_t cap, uint32_t ack_bytes, uint32_t marking,
+                          uint32_t priority, Gauge* gauge) noexcept nogil
 # The session of a flow of an edge.
 cdef inline Session* flow_session(const Flow* flow) noexcept nogil:
     return <Session*>flow.session

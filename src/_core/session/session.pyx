@@ -40,8 +40,8 @@ cdef enum:
 
 
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
-                          bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
-                          Gauge* gauge) noexcept nogil:
+                          bint initiator, uint32_t flows, uint64_t cap, uint32_t ack_bytes, uint32_t marking,
+                          uint32_t priority, Gauge* gauge) noexcept nogil:
     cdef uint8_t flow_secret[32]
     cdef uint32_t i
     cdef Flow* flow
@@ -67,6 +67,7 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
             answer = flow_start(flow, <uint16_t>i, flow_secret, suite, initiator, binding, cap)
         flow.session = session
         flow.renewals = &session.renewals
+        flow.peer_ack_bytes = ack_bytes
         if gauge.organisation != NULL:
             flow.holding = &gauge.organisation.holdings[shard.index]
     OPENSSL_cleanse(flow_secret, 32)

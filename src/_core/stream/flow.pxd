@@ -77,9 +77,10 @@ cdef enum:
     FLOW_CLOSED = 3
 
 cdef enum:
-    FLOW_ACK_BYTES = 262144     # acknowledge at the latest after so many bytes or frames,
+    FLOW_ACK_BYTES = 65536      # acknowledge at the latest after so many bytes or frames,
     FLOW_ACK_FRAMES = 64
     FLOW_ACK_US = 25000         # or so long
+    FLOW_PEER_ACK_BYTES = 262144    # a peer that lists no feature for it acknowledges after so many
     FLOW_UNACKED_US = 120000000     # the session ends if the peer acknowledges nothing for so long;
     FLOW_STUCK_US = 2000000     # while memory is very short, it may end after so long
     FLOW_STUCK_ROUNDS = 8       # and so many round trips
@@ -147,6 +148,7 @@ cdef struct Flow:
     uint64_t sent_bytes
     uint64_t received_bytes
     uint32_t ack_frames
+    uint32_t peer_ack_bytes     # the far edge acknowledges at the latest after so many
     uint32_t resume_id
     uint32_t loss_told          # label of the path whose loss was reported; 0: none since the flow last resumed
     uint32_t resumes

@@ -42,6 +42,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
     self.index = index
     self.initiator = initiator
     self.cap = cap
+    self.peer_ack_bytes = FLOW_PEER_ACK_BYTES
     self.tx_highest = 1 if initiator else 2
     self.answered = True
     memcpy(self.binding, binding, 32)
@@ -84,7 +85,7 @@ cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil:
 
 
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
-    return self.retained_bytes < pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
+    return self.retained_bytes < pace_limit(&self.pace, self.peer_ack_bytes, FLOW_ACK_US, now_us)
 
 
 cdef inline bint is_greedy(const Flow* self, const Pool* pool, uint64_t bytes) noexcept nogil:
@@ -100,7 +101,7 @@ cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil:
 # Only retained bytes count: slow applications here must not delay the answers of others.
 cdef bint flow_bears_reads_now(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil:
     return (self.holding == NULL or not is_greedy(self, pool, self.holding.retained)) \
-        and self.retained_bytes < 2 * pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
+        and self.retained_bytes < 2 * pace_limit(&self.pace, self.peer_ack_bytes, FLOW_ACK_US, now_us)
 
 
 cdef void flow_retain(Flow* self, Buf* buf, uint64_t now_us) noexcept nogil:

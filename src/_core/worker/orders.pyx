@@ -202,8 +202,8 @@ cdef void order_path_add(Shard* shard, const PathOrder* args) noexcept nogil:
 
 cdef void order_session_add(Shard* shard, SessionOrder* args, uint8_t* secret) noexcept nogil:
     cdef Session* session = session_add(
-        shard, args.number, secret, args.binding, args.suite, args.initiator, args.flows, args.cap, args.marking,
-        args.priority, args.gauge)
+        shard, args.number, secret, args.binding, args.suite, args.initiator, args.flows, args.cap, args.ack_bytes,
+        args.marking, args.priority, args.gauge)
     OPENSSL_cleanse(secret, 32)
     if session == NULL:
         gauge_drop(args.gauge)

@@ -282,6 +282,7 @@ class Plane:
         organisation: int = 0,
         id_head: int = 0,
         caller: bytes = b"",
+        ack_bytes: int = 262_144,
     ) -> None:
         self._called(
             self._core.session_add,
@@ -297,6 +298,7 @@ class Plane:
             organisation=organisation,
             id_head=id_head,
             caller=caller,
+            ack_bytes=ack_bytes,
         )
 
     def session_name(self, session: int, *, id_head: int, caller: bytes) -> None:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from cryptography import x509
 
 from pcgrelay.handover.records import SessionHandover, read_chain, write_chain
-from pcgrelay.identity.handshake import DATAGRAMS
+from pcgrelay.identity.handshake import ACK_64K, DATAGRAMS
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import SessionUp
@@ -130,6 +130,11 @@ class Session:
     def carries_datagrams(self) -> bool:
         """Whether the far edge knows datagrams: to another one an OPEN for them would be a violation."""
         return DATAGRAMS in self.features
+
+    @property
+    def ack_bytes(self) -> int:
+        """How many bytes the far edge takes at most before it acknowledges (6.2)."""
+        return 1 << 16 if ACK_64K in self.features else 1 << 18
 
     @property
     def id_head(self) -> int:

@@ -372,6 +372,7 @@ class Sessions:
             organisation=organisation_number(session.key.edge.organisation),
             id_head=session.id_head,
             caller=session.caller,
+            ack_bytes=session.ack_bytes,
         )
         session.state = State.STARTING
         # The core must know what the peer may open before the peer can open anything.

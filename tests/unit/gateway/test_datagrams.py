@@ -159,6 +159,8 @@ async def test_a_stream_goes_over_a_session_that_carries_no_datagrams(
     realm.entry.pop("protocol")
     await realm.start()
     await until(lambda: is_live(realm.met))
+    # Nor does that far edge say that it acknowledges sooner.
+    assert [session.ack_bytes for session in realm.met.core.session_table.values()] == [262_144]
 
 
 async def test_a_port_that_another_program_has_is_an_error_and_changes_nothing(realm: Realm) -> None:

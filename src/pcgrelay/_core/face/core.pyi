@@ -211,13 +211,15 @@ class Core(Outlets):
         organisation: int = 0,
         id_head: int = 0,
         caller: bytes = b"",
+        ack_bytes: int = 262_144,
     ) -> None:
         """Add a session. It does nothing before `session_path`.
 
         secret: 32 bytes; overwritten with zeros here. binding: 32 bytes. cap: bytes in flight for each flow and
         direction. organisation: number of the peer's organisation, whose sessions share budgets; 0: none.
         id_head: the first four bytes of the session's id. caller: the peer as TLVs of the PROXY protocol, up to 1,024
-        bytes, for targets that are told who calls.
+        bytes, for targets that are told who calls. ack_bytes: how many bytes the far edge takes at most before it
+        acknowledges.
         """
 
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
