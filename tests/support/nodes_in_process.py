@@ -6,6 +6,7 @@ import io
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pcgrelay.identity import handshake
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
+from pcgrelay.state.folder import LOCK
 from tests.support import fake_core
 from tests.support.pki import Files, RealmPki, write_config
 from tests.support.ports import free_port
@@ -102,6 +104,19 @@ class Nodes:
         for running in self.running:
             if not running.core._stopped:
                 await running.node.stop()
+            if running.node.state is not None:
+                # The process would end here, and the lock with it.
+                running.node.state.close()
+        assert not _locks_below(self.folder), "a node that is none of these has its folder of state still"
+
+
+def _locks_below(folder: Path) -> list[Path]:
+    """The locks of folders of state that this process has, of a realm's nodes."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of this very look
+            found.append(descriptor.readlink())
+    return [path for path in found if path.name == LOCK and path.is_relative_to(folder)]
 
 
 def without_feature(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
