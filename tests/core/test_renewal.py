@@ -59,7 +59,7 @@ def test_both_ends_mix_as_the_reference_does(is_initiator: bool) -> None:
 
 
 def test_a_flow_has_stepped_once_no_step_is_under_way() -> None:
-    peer = Peer(given=MIXED)
+    peer = Peer(is_initiator=True, given=MIXED)
 
     def stepped() -> int:
         return peer.edge.session_stats(SESSION)["stepped"]
@@ -81,6 +81,20 @@ def test_a_flow_has_stepped_once_no_step_is_under_way() -> None:
     peer.settle()
     # Here ours has arrived, and the far edge's has not.
     assert stepped() == 2
+
+
+def test_a_responder_has_stepped_once_its_own_step_is_acknowledged() -> None:
+    """The initiator may not have heard that both keep the renewal, and will never step with it."""
+    peer = Peer(given=MIXED)
+    for number in (1, 2):
+        keep(peer, number)
+        agree(peer, number)
+        assert peer.end.flow.rx.number == number
+        assert peer.edge.session_stats(SESSION)["stepped"] == number - 1
+        peer.end.flow.send_ack()
+        peer.settle()
+        assert peer.edge.session_stats(SESSION)["stepped"] == number
+    assert peer.edge.flow(SESSION)["receive_epoch"] == 0
 
 
 def test_a_lane_has_stepped_once_no_step_is_under_way() -> None:

@@ -183,11 +183,11 @@ class Operations(OutletOperations):
     # -- configuration and sessions
 
     def renew(self, a: int, b: int, c: int) -> None:
-        """A link or session gets a fresh secret, at times at one end only."""
+        """A link or session gets a fresh secret, at times at one end only, or its answer is lost."""
         alone = (b >> 1) % 2 if (b >> 2) % 4 == 0 else None
         renewing = self._session_renewing(a) if b % 2 else getattr(self._pair(a).link, "renewing", None)
         if renewing is not None:
-            renewing.begin(alone=alone)
+            renewing.begin(alone=alone, unheard=c % 4 == 3)
 
     def _session_renewing(self, a: int) -> Renewing | None:
         ends = [

@@ -1,5 +1,5 @@
-"""Renewals of links and sessions as `session/renewing.py` orders them: a fresh secret at either end, each at its time;
-each tells the other that it keeps it; and who has told and heard that may name it."""
+"""Renewals of links and sessions as `session.renewer` orders them: a fresh secret at either end, each at its time; each
+tells the other that it keeps it; and who has told and heard that may name it."""
 
 from __future__ import annotations
 
@@ -50,15 +50,24 @@ class Renewing:
         self._say = say
         self._told = 0  # the newest that the client has told
         self._agreed = 0  # and that it has heard as well
+        self._agreed_by_server = 0  # the client may never have heard of that
+        self._is_unheard = False
         self._attempts: dict[Node, Attempt] = {}
         self._is_under_way = False
 
-    def begin(self, *, alone: int | None) -> None:
-        """alone: the number of the one end that gets the secret, for the handshake fails at the other."""
+    def begin(self, *, alone: int | None, unheard: bool = False) -> None:
+        """alone: the number of the one end that gets the secret, for the handshake fails at the other.
+
+        unheard: the answer of the server is lost, which only that of a session can be: a link ends by it.
+        """
         world = self._world
-        client = self._ends[0]
+        client, server = self._ends
         if self._is_under_way or not all(end.is_open for end in self._ends) or not client.has_stepped(self._agreed):
             return
+        if isinstance(server, SessionEnd):
+            if not server.has_stepped(self._agreed_by_server):
+                return
+            self._is_unheard = unheard
         self._is_under_way = True
         mix = self._told + 1
         secret = hashlib.sha256(f"renewal {world.scenario.seed} {world.renewal_taken()}".encode()).digest()
@@ -105,11 +114,16 @@ class Renewing:
             attempt.told = True
             if end is client:
                 self._told = attempt.mix
-            self._say(node, "renewed", attempt.mix)
+            if end is client or not self._is_unheard:
+                self._say(node, "renewed", attempt.mix)
         if attempt.told and attempt.heard and end.is_open:
             self._world.count("renewal agreed")
             if end is client:
                 self._agreed = attempt.mix
+            else:
+                self._agreed_by_server = attempt.mix
+                if self._is_unheard:
+                    self._world.count("renewal unheard")
             end.mix(attempt.mix)
 
 

@@ -7,11 +7,9 @@
  * A secret is named by the attempt whose handshake gave it.
  *
  * Time: a sender that keeps a renewal which is not agreed waits with plain steps (WAIT_S); here it is agreed by then or
- * never. An attempt begins when R has given up the one before (RETRY_FIRST_MS). If an answer was lost that takes the
- * deadline of a handshake, and by then R's step with what it agreed on has come, or the flow is not up and no attempt
- * begins; else, after two answers lost in a row, I would not have the secret any more that the step names
- * (TWO_UNHEARD). The grace (GRACE_S) runs out for nobody if nothing is owed when all has come to rest: so much the
- * Monitor asks.
+ * never. An attempt begins when R has given up the one before (RETRY_FIRST_MS). R answers none
+ * before its own step is acknowledged; its deadline may pass meanwhile, which is a loss as any other. The grace
+ * (GRACE_S) runs out for nobody if nothing is owed when all has come to rest: so much the Monitor asks.
  */
 #define I 0
 #define R 1
@@ -19,11 +17,20 @@
 #define WAIT_S 30
 #define SECRETS 2  /* renewals whose secrets are kept: the newest and the one before */
 #define RENEWALS 2 /* that I wants */
-#define ATTEMPTS 4
-#define LOSSES 2
-#define PLAIN 2    /* plain steps of each side */
+#ifndef LOSSES
+#define LOSSES 3
+#endif
+#define ATTEMPTS (RENEWALS + LOSSES + TAKEOVERS)
+#define PLAIN 2    /* plain steps */
 
 mtype = { HELLO, RENEWED };
+
+/* takeover.pml has the same while a side is handed over to another process. */
+#ifndef TAKEOVERS
+#define TAKEOVERS 0
+#define RUNS(side) true
+#define WAITS(side) true
+#endif
 
 chan carry[2] = [4] of { mtype, byte }; /* by who sends: message, attempt */
 byte generation_of[ATTEMPTS + 1];
@@ -114,27 +121,31 @@ inline answer(side)
     fi
 }
 
+/* Renewer._take: the far end has acknowledged R's own step with what was agreed on last. */
+#ifdef BROKEN_TWO_UNHEARD
+#define HAS_STEPPED true
+#else
+#define HAS_STEPPED (tx_acked[R] == agreed[R])
+#endif
+
 active proctype Initiator()
 {
     byte k;
 end_initiator:
     do
     :: atomic {
-        attempt[I] == 0 && attempt[R] == 0 && generation[I] < RENEWALS && attempts < ATTEMPTS &&
+        RUNS(I) && attempt[I] == 0 && attempt[R] == 0 &&
 #ifndef BROKEN_NO_STEP_FIRST
         tx_acked[I] >= generation[I] && rx_mix[I] >= generation[I] &&
 #endif
-#ifndef BROKEN_TWO_UNHEARD
-        !(step[R] && names[R] != 0) && tx_mix[R] == agreed[R] && /* by now they have come */
-#endif
-        true ->
+        generation[I] < RENEWALS && attempts < ATTEMPTS ->
         attempts++;
         clear(I, attempts);
         generation_of[attempts] = (generation[I] > attempted[I] -> generation[I] : attempted[I]) + 1;
         carry[I]!HELLO, attempts
        }
     :: atomic {
-        nempty(carry[R]) ->
+        RUNS(I) && nempty(carry[R]) ->
         if
         :: carry[R]?HELLO, k ->
             if
@@ -148,8 +159,13 @@ end_initiator:
             fi
         fi
        }
-    :: atomic { attempt[I] != 0 && established[I] && !kept[I] -> keep(I, attempt[I]); kept[I] = true; answer(I) }
-    :: atomic { attempt[I] != 0 && hopeless[attempt[I]] -> attempt[I] = 0 }
+    :: atomic {
+        RUNS(I) && attempt[I] != 0 && established[I] && !kept[I] ->
+        keep(I, attempt[I]);
+        kept[I] = true;
+        answer(I)
+       }
+    :: atomic { RUNS(I) && attempt[I] != 0 && hopeless[attempt[I]] -> attempt[I] = 0 }
     od
 }
 
@@ -159,7 +175,7 @@ active proctype Responder()
 end_responder:
     do
     :: atomic {
-        nempty(carry[I]) ->
+        RUNS(R) && nempty(carry[I]) && (HAS_STEPPED || !(carry[I]?[HELLO, k])) ->
         if
         :: carry[I]?HELLO, k ->
             if
@@ -173,8 +189,16 @@ end_responder:
             fi
         fi
        }
-    :: atomic { attempt[R] != 0 && established[R] && !kept[R] -> keep(R, attempt[R]); kept[R] = true; answer(R) }
-    :: atomic { attempt[R] != 0 && attempt[I] != attempt[R] && !(carry[I]?[RENEWED, k]) -> attempt[R] = 0 }
+    :: atomic {
+        RUNS(R) && attempt[R] != 0 && established[R] && !kept[R] ->
+        keep(R, attempt[R]);
+        kept[R] = true;
+        answer(R)
+       }
+    :: atomic {
+        RUNS(R) && attempt[R] != 0 && attempt[I] != attempt[R] && !(carry[I]?[RENEWED, k]) ->
+        attempt[R] = 0
+       }
     od
 }
 
@@ -197,7 +221,7 @@ end_flow:
     do
     /* At once with the newest mix that both have told; a step waits for the acknowledgement of the one before. */
     :: atomic {
-        !rekey_waits[me] && agreed[me] != tx_mix[me] && (agreed[me] == newest[me] || agreed[me] == before[me]) ->
+        RUNS(me) && !rekey_waits[me] && agreed[me] != tx_mix[me] && (agreed[me] == newest[me] || agreed[me] == before[me]) ->
         rekey_waits[me] = true;
         step[me] = true;
         names[me] = agreed[me];
@@ -205,9 +229,9 @@ end_flow:
         tx_mix[me] = agreed[me]
        }
     :: atomic {
-        plain > 0 && !rekey_waits[me] && agreed[me] == tx_mix[me] &&
+        RUNS(me) && plain > 0 && !rekey_waits[me] && agreed[me] == tx_mix[me] &&
 #ifndef BROKEN_IMPATIENT
-        newest[me] <= agreed[me] &&
+        (newest[me] <= agreed[me] || !WAITS(me)) &&
 #endif
         true ->
         plain--;
@@ -215,10 +239,10 @@ end_flow:
         step[me] = true;
         names[me] = 0
        }
-    :: atomic { ack[me] -> ack[me] = false; rekey_waits[me] = false; tx_acked[me] = tx_mix[me] }
+    :: atomic { RUNS(me) && ack[me] -> ack[me] = false; rekey_waits[me] = false; tx_acked[me] = tx_mix[me] }
     /* owed_step and flow_step of the other end */
     :: atomic {
-        step[me] ->
+        RUNS(1 - me) && step[me] ->
         step[me] = false;
         ack[me] = true;
         if
@@ -235,7 +259,7 @@ end_flow:
     od
 }
 
-/* At rest no attempt hangs, nothing is owed, and without a loss all renewals are there. */
+/* At rest no attempt hangs, all renewals are there, since each attempt that failed had its cause, and nothing is owed. */
 active proctype Monitor()
 {
     timeout ->
@@ -244,9 +268,8 @@ active proctype Monitor()
 #else
     assert(attempt[I] == 0 && attempt[R] == 0);
     assert(!step[I] && !step[R] && !rekey_waits[I] && !rekey_waits[R]);
-    assert(generation[I] >= RENEWALS || attempts == ATTEMPTS);
-    assert(losses < LOSSES || generation[R] >= RENEWALS);
-    assert(generation[I] < RENEWALS || (agreed[R] == agreed[I] && !owed[I] && !owed[R]))
+    assert(generation[I] >= RENEWALS);
+    assert(agreed[R] == agreed[I] && !owed[I] && !owed[R])
 #endif
 }
 

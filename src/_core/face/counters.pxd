@@ -24,7 +24,8 @@ cdef tuple counters_listener(Worker* workers, uint32_t count, uint32_t listener)
 cdef list counters_workers(Worker* workers, uint32_t count)
 cdef dict counters_link(Gauge* gauge)
 cdef dict counters_session(Gauge* gauge)
-# Whether each lane that is up, or each of so many flows, has stepped with this renewal both ways.
+# Whether the next renewal may be made: each lane that is up has stepped with this one both ways; each of so many flows
+# as flow_stepped has it.
 cdef bint link_has_stepped(Gauge* gauge, uint64_t mix)
 cdef bint session_has_stepped(Gauge* gauge, uint64_t mix, uint32_t flows)
 cdef list counters_meter(Meter* meter)

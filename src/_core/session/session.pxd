@@ -33,7 +33,7 @@ cdef enum:
     SESSION_GAUGE_RETAINED = 4  # bytes
     SESSION_GAUGE_EPOCH = 5     # newest epoch in which the far edge seals
     SESSION_GAUGE_MIX = 6       # newest renewal with which the far edge has stepped
-    SESSION_GAUGE_STEPPED = 7   # sum of the newest renewals with which each flow has stepped both ways
+    SESSION_GAUGE_STEPPED = 7   # sum of flow_stepped over the flows
 
 # A path over which the far edge has not sent a frame yet; in_label 0: none.
 cdef struct Candidate:
@@ -114,7 +114,7 @@ cdef Buf* session_fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil
 
-# Update the session's gauge to what the flow retains now, and to the renewal with which it has stepped both ways.
+# Update the session's gauge to what the flow retains now, and to the renewal with which it has stepped.
 cdef inline void session_count_flow(uint64_t* gauge, Flow* flow) noexcept nogil:
     counter_add(&gauge[SESSION_GAUGE_RETAINED], flow.retained_bytes - flow.retained_counted)
     flow.retained_counted = flow.retained_bytes

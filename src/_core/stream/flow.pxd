@@ -177,10 +177,10 @@ cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil
 # Whether the time for that step is over. Only time in which the flow is up counts.
 cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil
 
-# The newest renewal with which both directions have stepped, and of which no step is under way: ours is acknowledged,
-# the far edge's has arrived.
+# The newest renewal after which the next may be made, as far as steps go: ours is acknowledged, and to an initiator the
+# far edge's has arrived. A responder cannot wait for that: the initiator may not have heard that both keep the renewal.
 cdef inline uint64_t flow_stepped(const Flow* self) noexcept nogil:
-    return self.tx_mix_acked if self.tx_mix_acked < self.owed.mix else self.owed.mix
+    return self.tx_mix_acked if self.tx_mix_acked <= self.owed.mix or not self.initiator else self.owed.mix
 
 # Whether so many bundles of any size may be sealed now: retained bytes within the cap, their memory within two caps.
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil

@@ -9,6 +9,10 @@
 The initiator begins. The responder treats the first bytes that are carried over the path of a session in UP as the
 start of a renewal. It closes the session only for an identity that was proved: before that, any relay on the path may
 have sent the bytes.
+
+An answer may be lost: then the responder steps with a renewal of which the initiator has the secret, and does not know
+that it is agreed. It has the secrets of two renewals. So the responder answers the next one only when the initiator has
+acknowledged that step.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from pcgrelay.session.session import Session, State
 BEGINNINGS_AT_ONCE = 1
 BEGINNINGS_EACH_SECOND = 2
 RENEWED_BYTES = 1_024  # limit of the bytes that may follow the handshake; RENEWED needs far fewer
+HELD_BYTES = 16_384  # limit of the bytes that wait for a step; a ClientHello needs far fewer
 
 
 class Attempt:
@@ -48,6 +53,7 @@ class Attempt:
         self.end = end
         self.began_ms = began_ms
         self.told = False
+        self.held = b""  # what was carried and waits for a step
         self._handshake = handshake
         self._keep = keep
         self._kept = False
@@ -127,6 +133,8 @@ class Renewer:
                 self._table.close(session, Code.EXPIRED, "renewal_overdue")
             elif session.initiator and schedule.is_due(now, policy.renewal_interval_s) and self._may_begin(session):
                 self._table.spawn(self._renewed(session), "renewal")
+            elif (attempt := self._attempts.get(session)) is not None and attempt.held:
+                self._take(session, attempt)
 
     def listen(self, session: Session, end: PathEnd) -> None:
         """Treat what is carried over this path as renewals, now that the session has keys."""
@@ -151,8 +159,11 @@ class Renewer:
             session not in self._attempts
             and session.state is State.UP
             and not session.mending
-            and self._plane.session_has_stepped(session.number, session.generation, session.flows)
+            and self._has_stepped(session)
         )
+
+    def _has_stepped(self, session: Session) -> bool:
+        return self._plane.session_has_stepped(session.number, session.generation, session.flows)
 
     async def _renewed(self, session: Session) -> None:
         """Run one renewal as the initiator."""
@@ -179,6 +190,19 @@ class Renewer:
                 return
             attempt = self._begun(session)
             self._table.spawn(self._awaited(session, attempt), "renewal")
+        attempt.held += data
+        self._take(session, attempt)
+
+    def _take(self, session: Session, attempt: Attempt) -> None:
+        """Handle what was carried; as the responder only when the steps with the last renewal are acknowledged.
+
+        The initiator may not have heard that that one is agreed. With the secret of one more it could not take them.
+        """
+        if not session.initiator and not self._has_stepped(session):
+            if len(attempt.held) > HELD_BYTES:
+                self._failed(session, HandshakeRefused("too_many_bytes", "The peer sent more than any ClientHello."))
+            return
+        data, attempt.held = attempt.held, b""
         self._step(session, attempt, lambda: attempt.take(data))
 
     async def _awaited(self, session: Session, attempt: Attempt) -> None:

@@ -17,6 +17,7 @@ from pcgrelay.link import renewer as link_renewer
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Beat, Drain, Message, Renewed
+from pcgrelay.session.renewer import HELD_BYTES
 from pcgrelay.session.session import Session
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
 from tests.support.ports import free_port
@@ -82,6 +83,42 @@ async def test_no_renewal_begins_while_a_step_of_the_last_one_is_under_way(nodes
     assert (link_of(met).generation, session_of(met).generation) == generations
     met.core.steps = True
     await until(lambda: link_of(met).generation > generations[0] and session_of(met).generation > generations[1], 15)
+
+
+async def test_a_responder_answers_a_renewal_when_its_own_step_is_acknowledged(nodes: Nodes) -> None:
+    """The initiator keeps the secrets of two renewals, and may not have heard that the last one is agreed."""
+    _, kent, met = await realm(nodes, SOON)
+    await until(lambda: session_of(met).generation >= 1 and session_of(kent).generation >= 1, 15)
+    kent.core.steps = False
+    generation, number = session_of(met).generation, session_of(met).number
+    age(session_of(met), 30)
+    attempts = kent.edge.sessions._renewer._attempts
+    await until(lambda: attempts and next(iter(attempts.values())).held, 15)
+    kent.node.tick()
+    await asyncio.sleep(0.1)
+    # Nothing was answered, so the initiator has no secret.
+    assert ("session", number, generation + 1) not in met.core.renewals
+    kent.core.steps = True
+    await until(lambda: session_of(met).generation > generation, 15)
+    for edge in (kent, met):
+        assert not edge.lines("renewal.failed")
+        assert not edge.lines("session.down")
+
+
+async def test_what_a_relay_says_while_a_renewal_waits_has_its_bound(nodes: Nodes) -> None:
+    _, kent, met = await realm(nodes, SOON)
+    await until(lambda: session_of(met).generation >= 1 and session_of(kent).generation >= 1, 15)
+    kent.core.steps = False
+    age(session_of(met), 30)
+    attempts = kent.edge.sessions._renewer._attempts
+    await until(lambda: attempts and next(iter(attempts.values())).held, 15)
+    path = session_of(kent).path
+    assert path is not None
+    assert path.on_carry is not None
+    path.on_carry(bytes(HELD_BYTES))
+    assert not attempts
+    assert [line["reason"] for line in kent.lines("renewal.failed")] == ["too_many_bytes"]
+    assert not kent.lines("session.down")
 
 
 async def test_links_and_sessions_are_renewed_again_and_again(nodes: Nodes) -> None:

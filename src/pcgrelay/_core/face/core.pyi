@@ -239,7 +239,10 @@ class Core(Outlets):
     def session_mix(self, session: int, mix: int) -> None:
         """As `link_mix`, for the flows of a session."""
     def session_has_stepped(self, session: int, mix: int, flows: int) -> bool:
-        """As `link_has_stepped`, for the flows of a session, of which there are so many."""
+        """As `link_has_stepped`, for the flows of a session, of which there are so many.
+
+        For its responder it is enough that the far edge has acknowledged this side's own steps.
+        """
 
     # -- tables
     def tables_check(
