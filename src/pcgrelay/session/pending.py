@@ -1,4 +1,6 @@
-"""Limits on sessions that other edges begin and whose handshake has not yet proved their identity (pure).
+"""Sessions that are being set up: limits on those that other edges begin, and which of two goes on (pure).
+
+The handshake of what another edge begins has not yet proved its identity.
 
 PATH_OPEN names its source, and a relay may name anybody: only the link that the message came over is proved. A name is
 therefore counted for each link separately, and no link may use all places. Invented names so keep out nobody who comes
@@ -8,7 +10,7 @@ over another link, and those on the same link only by chance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pcgrelay.model import NodeId
 from pcgrelay.net.halfopen import is_dropped_early
@@ -82,3 +84,21 @@ def setup_refusal(
     if me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
         return GLARE
     return None
+
+
+def glare_refusal(sessions: Iterable[Session], me: NodeId, session: Session) -> str | None:
+    """Return the reason for which a set-up that gets its keys now ends: that of the other edge has been faster.
+
+    Of two edges that begin at once the lesser alone decides, by which has its keys first: if both did, each could end
+    what the other one keeps. What is up at the greater one has been decided on: it then ends its own, of which the
+    lesser may have heard later. sessions: those that there are. me: this edge. session: what is set up.
+    """
+    decides = me < session.key.edge
+    is_second = any(
+        each.key == session.key
+        and each.initiator is not session.initiator
+        and (each.number if decides else each.state in (State.UP, State.STALLED))
+        and each.keyed_ms >= session.began_ms
+        for each in sessions
+    )
+    return GLARE if is_second and (decides or session.initiator) else None

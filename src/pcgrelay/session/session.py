@@ -50,6 +50,7 @@ class Session:
     began_ms: int
     state: State = State.ASKING
     number: int = 0
+    keyed_ms: int = 0  # when it got its keys
     flows: int = 0
     cap: int = 0
     suite: Suite | None = None

@@ -4,7 +4,7 @@
 
 For each edge that exports a service imported here, a keeper task sets up a session ahead of the first stream: one
 attempt at a time, with back-off, without end. A session that the other edge opened serves as well. When both edges
-begin at once, the edge with the lesser name goes on and refuses the other's path, so that one session results.
+begin at once, the one with the lesser name decides which set-up goes on (`pending`), so that one session results.
 
 `recovery` handles a lost path, `migration` moves sessions off a link, `renewer` renews them.
 """
@@ -40,7 +40,7 @@ from pcgrelay.reasons import MARKING
 from pcgrelay.session.api import SessionObserver
 from pcgrelay.session.handshake import SessionHandshake, told
 from pcgrelay.session.migration import PathMigration
-from pcgrelay.session.pending import GLARE, PendingSessions, setup_refusal
+from pcgrelay.session.pending import GLARE, PendingSessions, glare_refusal, setup_refusal
 from pcgrelay.session.recovery import ChooseLink, PathRecovery
 from pcgrelay.session.renewer import Renewer
 from pcgrelay.session.session import Key, Session, State, up_record
@@ -274,8 +274,9 @@ class Sessions:
                 if refused.reason != GLARE and not early:
                     self._failed(key, refused.reason, str(refused), refused.by, before)
             except Exception as error:
-                # Catch everything: nothing restarts a keeper that has ended.
-                self._failed(key, *told(error), "", before)
+                # Catch everything: nothing restarts a keeper that has ended. Glare is no failure here either.
+                if not any(session.number for session in self.with_key(key)):
+                    self._failed(key, *told(error), "", before)
             retry.failed()
 
     async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
@@ -327,7 +328,7 @@ class Sessions:
         finally:
             if session.state not in (State.UP, State.STALLED):
                 self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
-        if word:
+        if word not in ("", GLARE):
             self.count(word)
             self._emit(
                 HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=session.key.edge.dotted)
@@ -350,11 +351,13 @@ class Sessions:
         word = self._local.standing_refusal(established.chain, established.suite, established.group)
         if not word and not self._observer.may_carry(session, end):
             word = MARKING
+        word = word or glare_refusal(self, self._me, session)
         if word:
             wipe_secret(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain, session.features = established.chain, established.features
-        session.schedule = Schedule(self._clock.monotonic_ms())
+        session.keyed_ms = self._clock.monotonic_ms()
+        session.schedule = Schedule(session.keyed_ms)
         session.number = self._next_number = self._next_number + 1
         session.flows, session.cap = established.flows, established.cap
         session.suite, session.group, session.tls_suite = established.suite, established.group, established.tls_suite
