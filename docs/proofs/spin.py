@@ -26,7 +26,7 @@ DEPTH = 10_000
 SECONDS = 300
 HOLDS, ENDS = "holds", "ends"
 REFUTED = {"assertion violated": "assertion", "invalid end state": "stuck", "non-progress cycle": "cycle"}
-LARGE = {"resume", "handover"}
+LARGE = {"resume", "handover", "takeover"}
 SMALLER = {"resume": "-DCAUSES=1"}  # whether each run ends is asked of a smaller world
 MISSING = "The models need spin and gcc; install them with: apt-get install spin gcc libc6-dev"
 
@@ -68,6 +68,8 @@ PLAN = [
     *_runs("link", "SAME_GENERATION", "READS_EARLY", "TELLS_UNKEPT", "NO_END", reach=("RENEWED",)),
     *_runs("lanes", "REUSE", "KEEPS", "OLD_WINS", reach=("REPLACED",), cycles=("FOR_EVER",)),
     *_runs("renewal", "TWO_UNHEARD", "TELLS_UNKEPT", "IMPATIENT", "NO_STEP_FIRST", reach=("RENEWED",)),
+    *_runs("takeover", "NO_FREEZE", "FORGETS_TOLD", "FORGETS_SECRET", "FORGETS_WAIT", reach=("BETWEEN",)),
+    *_runs("glare", "NOBODY_DECIDES", "BOTH_DECIDE", "NOT_FOLLOWED", "BOTH_REFUSE", reach=("GREATER",)),
     *_runs("resume", "NO_PROOF", "NO_INSTEAD", "STALE", "LEAVES_PLACES", reach=("RESUMED",)),
     *_runs("handover", "STARTS_EARLY", "GOES_ON", "NO_FREEZE", "LATE_GO", reach=("TAKEN", "SECOND")),
     Run("handover", "BROKEN_NO_DEADLINE", "stuck"),

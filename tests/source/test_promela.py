@@ -13,8 +13,10 @@ from typing import get_args
 import pytest
 
 from pcgrelay.daemon.handover import channel
+from pcgrelay.handover.records import SessionHandover
 from pcgrelay.link.changeover import Changeover
 from pcgrelay.session.candidates import CANDIDATES_MOST
+from pcgrelay.session.session import State
 
 ROOT = Path(__file__).resolve().parents[2]
 PROOFS = ROOT / "docs" / "proofs"
@@ -153,6 +155,34 @@ def test_what_is_owed_after_a_renewal_is_what_the_core_has() -> None:
     assert all(re.search(rf"^byte {name}\[2\];", renewal, re.MULTILINE) for name in (*kept, "agreed"))
     seconds = number(renewal, "GRACE_S")
     assert f"after {seconds} s" in (ROOT / "docs" / "protocol.md").read_text()
+
+
+def test_the_process_that_takes_over_has_what_the_model_says_of_a_renewal() -> None:
+    takeover = MODELS["takeover"]
+    kept = set(re.findall(r"^\s+was_(\w+) = ", takeover, re.MULTILINE))
+    # The record of the control plane; that of the core; and that of a flow.
+    of_session = {"generation", "attempted"}
+    assert of_session <= set(SessionHandover.__struct_fields__)
+    fields = core("handover/keys.pyx")
+    fields = fields[fields.index("cdef void renewals_fields") :]
+    assert all(name in fields for name in ("newest", "before", "agreed_id", "waits_until_us"))
+    assert {"FLOW_TX_MIX", "FLOW_RX_MIX"} <= set(re.findall(r"\bFLOW_\w+", core("handover/flows.pyx")))
+    assert "flow.tx_mix_acked = 0 if flow.rekey_waits else flow.tx_mix" in core("handover/flows.pyx")
+    assert kept == of_session | {"newest", "tx_mix", "waiting"}
+    assert '#include "renewal.pml"' in takeover
+
+
+def test_a_set_up_has_the_states_and_messages_of_the_code() -> None:
+    states = {state.name for state in State} - {"STALLED"}
+    sent = {"PATH_OPEN", "PATH_ACCEPT", "PATH_REFUSE", "PATH_CLOSE", "HELLO"}
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    assert all(f"`{name}`" in page for name in sent)
+    # NONE: no session yet. CONFIRM is FLOW_CONFIRM, of all flows.
+    assert named("glare") == states | sent | {"NONE", "CONFIRM"}
+    # The lesser edge alone refuses, and decides.
+    refusals = (ROOT / "src/pcgrelay/session/pending.py").read_text()
+    assert len(re.findall(r"\bme < (?:session\.)?key\.edge\b", refusals)) == 2
+    assert len(re.findall(r"^#define (?:REFUSES|DECIDES)\(edge\) \(\(edge\) == A\)$", MODELS["glare"], re.M)) == 2
 
 
 def test_a_session_has_as_many_candidates_as_the_model_says() -> None:
