@@ -152,7 +152,7 @@ def test_those_that_were_done_are_counted_and_told_in_one(across: Across) -> Non
         done = [each for each in found if each[0] == native.EVENT_STREAMS_DONE]
         assert {(each[1], each[3]) for each in done} == {(is_opener, across.session)}
         sums = Counter[int]()
-        for _, _, number, _, count, answered_us, (sent, received, life_us, first_us, lives, firsts), *_ in done:
+        for _, _, number, _, count, answered_us, (sent, received, life_us, first_us, lives, firsts, *_), *_ in done:
             sums[number] += count
             assert 0 < answered_us < 60_000_000
             # Each of them has sent as much as came back, and an application waits for its first byte.
@@ -184,7 +184,7 @@ def test_what_differs_between_them_goes_along_if_somebody_asks(across: Across) -
         until(are_all_told)
         assert {each[8] for each in found} == set(names.split())
         bodies: list[bytes] = []
-        for _, _, _, _, count, _, (sent, received, life_us, *_), _, _, details in found:
+        for _, _, _, _, count, _, (sent, received, life_us, *_), _, _, details, _ in found:
             lines = end_bodies(PARTS, details, 0, 0xCAFE, b"", 1)
             told = [line.split() for line in lines]
             assert len(lines) == count

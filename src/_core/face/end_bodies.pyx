@@ -6,11 +6,12 @@ between. A test compares what comes out with what the encoder makes of each.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 from pcgrelay._core.base.digits cimport (
     DIGITS_MOST, DIGITS_STREAM_ID, digits_put, digits_put_padded, digits_put_stream_id,
 )
+from pcgrelay._core.base.stats cimport DROP_CAUSES
 from pcgrelay._core.face.ends cimport EndDetails
 
 
@@ -19,11 +20,26 @@ cdef enum:
     TIME_LENGTH = 24            # 2026-11-03T02:14:07.113Z
     # In one line: two times, an id, six numbers, and the words of this file.
     NUMBERS_MOST = 2 * TIME_LENGTH + DIGITS_STREAM_ID + 6 * (DIGITS_MOST + 2) + 64
+    # Of an association: two numbers more, and one for each cause, with their names.
+    DATAGRAMS_MOST = 2 * (DIGITS_MOST + 24) + DROP_CAUSES * (DIGITS_MOST + 20) + 32
     DAYS_TO_1970 = 719468       # from the first of March of the year 0
     DAYS_OF_400_YEARS = 146097
 
 cdef const char* REMOTE = b',"remote":true'
 cdef const char* MOVED = b',"moved":'
+cdef const char* PROTOCOL = b',"protocol":"udp"'
+cdef const char* SENT = b',"sent_datagrams":'
+cdef const char* RECEIVED = b',"received_datagrams":'
+cdef const char* DROPPED = b',"dropped":{'
+
+cdef extern from *:
+    """
+    /* In the order of their numbers. */
+    static const char *const end_causes[] = {
+        "queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable",
+    };
+    """
+    const char* end_causes[]
 
 
 cdef struct Text:
@@ -101,7 +117,36 @@ cdef void put_body(Text* self, tuple parts, const EndDetails* end, int64_t wall_
     if end.moved:
         put(self, MOVED, 9)
         put_number(self, end.moved)
+    if end.datagram:
+        put_datagrams(self, end)
     put(self, b"}", 1)
+
+
+# Zero is not written, as the encoder does it.
+cdef void put_datagrams(Text* self, const EndDetails* end) noexcept nogil:
+    cdef bint first = True
+    cdef uint32_t i
+    put(self, PROTOCOL, strlen(PROTOCOL))
+    if end.sent_datagrams != 0:
+        put(self, SENT, strlen(SENT))
+        put_number(self, end.sent_datagrams)
+    if end.received_datagrams != 0:
+        put(self, RECEIVED, strlen(RECEIVED))
+        put_number(self, end.received_datagrams)
+    for i in range(DROP_CAUSES):
+        if end.dropped[i] == 0:
+            continue
+        if first:
+            put(self, DROPPED, strlen(DROPPED))
+        else:
+            put(self, b",", 1)
+        first = False
+        put(self, b'"', 1)
+        put(self, end_causes[i], strlen(end_causes[i]))
+        put(self, b'":', 2)
+        put_number(self, end.dropped[i])
+    if not first:
+        put(self, b"}", 1)
 
 
 def end_bodies(tuple parts, bytes details, int64_t wall_us, uint32_t id_head, bytes own, uint64_t own_first) -> list:
@@ -111,7 +156,7 @@ def end_bodies(tuple parts, bytes details, int64_t wall_us, uint32_t id_head, by
     cdef Text text
     cdef bytes part
     cdef uint32_t i
-    cdef uint64_t room = NUMBERS_MOST + len(own)
+    cdef uint64_t room = NUMBERS_MOST + DATAGRAMS_MOST + len(own)
     if len(parts) != PARTS or count * sizeof(EndDetails) != <uint64_t>len(details) or wall_us < 0:
         raise ValueError("these are no details of ends")
     for part in parts:

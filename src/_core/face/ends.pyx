@@ -3,7 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.base.stats cimport CAUSE_DONE
+from pcgrelay._core.base.stats cimport CAUSE_DONE, DROP_CAUSES
 from pcgrelay._core.base.wire cimport CODE_DONE
 from pcgrelay._core.link.mailbox cimport EVENT_STREAMS_DONE, StreamEndEvent
 
@@ -15,7 +15,7 @@ cdef void ends_begin(Ends* self, bint detailed) noexcept nogil:
 
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    if end.datagram or end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
+    if end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
         return False
     if self.detailed and self.known == ENDS_DETAILS:
         return False
@@ -37,7 +37,7 @@ cdef EndsOfKind* kind_of(Ends* self, const StreamEndEvent* end) noexcept nogil:
     for i in range(self.used):
         kind = &self.of_kind[i]
         if kind.number == end.number and kind.session == end.session and kind.opener == end.opener \
-                and kind.outlet == end.outlet:
+                and kind.outlet == end.outlet and kind.datagram == end.datagram:
             kind.answered_us = min(kind.answered_us, answered_us)
             return kind
     if self.used == ENDS_KINDS:
@@ -48,6 +48,7 @@ cdef EndsOfKind* kind_of(Ends* self, const StreamEndEvent* end) noexcept nogil:
     kind.number = end.number
     kind.session = end.session
     kind.opener = end.opener
+    kind.datagram = end.datagram
     kind.outlet = end.outlet
     kind.service_length = end.service_length
     memcpy(kind.service, end.service, sizeof(kind.service))
@@ -66,9 +67,14 @@ cdef void details_of(EndDetails* self, const StreamEndEvent* end) noexcept nogil
     self.stream = end.stream
     self.moved = end.moved
     self.remote = end.remote
+    self.datagram = end.datagram
+    self.sent_datagrams = end.sent_datagrams
+    self.received_datagrams = end.received_datagrams
+    memcpy(self.dropped, end.dropped, sizeof(self.dropped))
 
 
 cdef void kind_add(EndsOfKind* kind, const StreamEndEvent* end) noexcept nogil:
+    cdef uint32_t i
     kind.count += 1
     kind.sent_bytes += end.sent_bytes
     kind.received_bytes += end.received_bytes
@@ -77,6 +83,11 @@ cdef void kind_add(EndsOfKind* kind, const StreamEndEvent* end) noexcept nogil:
     if end.first_us != 0:
         kind.first_us += end.first_us
         kind.firsts[bucket(end.first_us)] += 1
+    if end.datagram:
+        kind.sent_datagrams += end.sent_datagrams
+        kind.received_datagrams += end.received_datagrams
+        for i in range(DROP_CAUSES):
+            kind.dropped[i] += end.dropped[i]
 
 
 cdef uint32_t bucket(uint64_t us) noexcept nogil:
@@ -93,8 +104,10 @@ cdef list ends_events(const Ends* self):
         (EVENT_STREAMS_DONE, bool(self.of_kind[i].opener), self.of_kind[i].number, self.of_kind[i].session,
          self.of_kind[i].count, self.of_kind[i].answered_us,
          (self.of_kind[i].sent_bytes, self.of_kind[i].received_bytes, self.of_kind[i].life_us,
-          self.of_kind[i].first_us, <list>self.of_kind[i].lives, <list>self.of_kind[i].firsts),
-         self.of_kind[i].outlet, <bytes>self.of_kind[i].service[:self.of_kind[i].service_length], details[i])
+          self.of_kind[i].first_us, <list>self.of_kind[i].lives, <list>self.of_kind[i].firsts,
+          self.of_kind[i].sent_datagrams, self.of_kind[i].received_datagrams, tuple(<list>self.of_kind[i].dropped)),
+         self.of_kind[i].outlet, <bytes>self.of_kind[i].service[:self.of_kind[i].service_length], details[i],
+         "udp" if self.of_kind[i].datagram else "tcp")
         for i in range(self.used)
     ]
 

@@ -17,8 +17,8 @@ from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.stream_events import StreamEnd
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The numbers, times and id of one of them.
-NUMBERS_MOST_BYTES = 512
+# The numbers, times and id of one of them, and how many of its datagrams were dropped for each cause.
+NUMBERS_MOST_BYTES = 1_024
 
 
 class QueuedEnded(Struct, frozen=True, gc=False):
@@ -40,7 +40,8 @@ def parts_of(record: StreamEnd, policy: str) -> tuple[bytes, ...]:
     No text of a record can look like the names that are looked for: in JSON its quotation marks have a backslash.
     """
     outlet = {"setup_ms": 0.0} if record.outlet else {}
-    zero = replace(record, id="", started="", sent_bytes=0, received_bytes=0, duration_ms=0.0, **outlet)
+    datagrams = {"protocol": "tcp", "sent_datagrams": 0, "received_datagrams": 0, "dropped": {}}
+    zero = replace(record, id="", started="", sent_bytes=0, received_bytes=0, duration_ms=0.0, **outlet, **datagrams)
     body = body_of(Queued(zero, EPOCH, policy), BODY_MOST_BYTES - NUMBERS_MOST_BYTES)
     time, _, rest = body.partition(b'","event":')
     head, _, rest = rest.partition(b'"id":"')

@@ -5,7 +5,8 @@ If another policy comes into force within the minute, there is a line for each o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pcgrelay.audit.lines import Queued
@@ -26,6 +27,9 @@ class _Total:
     sent_bytes: int = 0
     received_bytes: int = 0
     rule_text: str = ""
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # by cause
 
 
 class Totals:
@@ -44,6 +48,9 @@ class Totals:
             total.rule_text = record.rule_text
             total.sent_bytes += record.sent_bytes
             total.received_bytes += record.received_bytes
+            total.sent_datagrams += record.sent_datagrams
+            total.received_datagrams += record.received_datagrams
+            total.dropped.update(record.dropped)
 
     def add_ended(self, ended: EndedAlike, policy: str) -> None:
         """Count streams that ended alike."""
@@ -52,6 +59,9 @@ class Totals:
         total.rule_text = ended.record.rule_text
         total.sent_bytes += ended.sent_bytes
         total.received_bytes += ended.received_bytes
+        total.sent_datagrams += ended.sent_datagrams
+        total.received_datagrams += ended.received_datagrams
+        total.dropped.update(ended.dropped)
 
     def _total(self, record: StreamEnd | StreamRefused, policy: str) -> _Total:
         whose = (record.service, record.from_organisation, record.to_organisation)
@@ -77,6 +87,9 @@ class Totals:
                     refused=total.refused,
                     sent_bytes=total.sent_bytes,
                     received_bytes=total.received_bytes,
+                    sent_datagrams=total.sent_datagrams,
+                    received_datagrams=total.received_datagrams,
+                    dropped=dict(total.dropped),
                 ),
                 moment,
                 policy,

@@ -105,6 +105,10 @@ class DoneSums(Struct, frozen=True, array_like=True):
     first_us: int = 0  # to the first byte of the far side
     lives: tuple[int, ...] = (0,) * 40  # counts by the number of bits of the microseconds
     firsts: tuple[int, ...] = (0,) * 40
+    # Of associations:
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: tuple[int, ...] = ()  # by cause, in the order of DROP_CAUSES
 
 
 # Where the sums stand among the fields of a StreamsDone.
@@ -123,6 +127,7 @@ class StreamsDone(Struct, frozen=True):
     outlet: int = 0  # its index, if the import has several
     service: bytes = b""
     details: bytes = b""  # what differs between them, for `end_bodies`; empty: nobody has asked
+    protocol: str = "tcp"  # or udp: they were associations
 
 
 class SetupEnded(Struct, frozen=True):

@@ -16,6 +16,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
 from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, record_of_done, was_refused
+from pcgrelay.services.datagrams import dropped_by_cause
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
@@ -137,7 +138,17 @@ class StreamEnds:
             return end_bodies(parts, event.details, wall_us, head, own, own_first)
 
         record, sums = self._record_of(event, session, stray), event.sums
-        self._log.audit_ended(EndedAlike(record, event.count, sums.sent_bytes, sums.received_bytes, bodies))
+        alike = EndedAlike(
+            record,
+            event.count,
+            sums.sent_bytes,
+            sums.received_bytes,
+            bodies,
+            sums.sent_datagrams,
+            sums.received_datagrams,
+            dropped_by_cause(sums.dropped),
+        )
+        self._log.audit_ended(alike)
 
     def _record_of(self, event: StreamsDone, session: Session | None, stray: Stray | None) -> StreamEndRecord:
         """Return what the records of these streams have in common."""

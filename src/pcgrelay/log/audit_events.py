@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import field
+
 from pcgrelay.log.events import Record
 
 
@@ -176,6 +178,10 @@ class StreamTotals(Record, frozen=True, kw_only=True):
     refused: int
     sent_bytes: int
     received_bytes: int
+    # Of associations:
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # by cause
 
 
 class WitnessConflict(Record, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pcgrelay.log.stream_events import StreamEnd
 
@@ -20,3 +20,7 @@ class EndedAlike(Struct, frozen=True):
     sent_bytes: int  # by all of them
     received_bytes: int
     bodies: Bodies
+    # Of associations:
+    sent_datagrams: int = 0
+    received_datagrams: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # by cause

@@ -100,7 +100,11 @@ class StreamCounts:
 
     def count_done(self, event: StreamsDone) -> None:
         """Count many ends of streams."""
-        _of(self.imports if event.opener else self.exports, event.number).opened_total += event.count
+        service = _of(self.imports if event.opener else self.exports, event.number)
+        service.opened_total += event.count
+        service.sent_datagrams += event.sums.sent_datagrams
+        service.received_datagrams += event.sums.received_datagrams
+        service.dropped.update(dropped_by_cause(event.sums.dropped))
         self.opened_total += event.count
         self.closed_total[DONE] += event.count
 
@@ -200,6 +204,7 @@ def record_of_done(
         cause=DONE,
         rule=RULE_NONE,
         remote=False,
+        protocol=event.protocol,
     )
     return _ended(zero, line, allowing)
 

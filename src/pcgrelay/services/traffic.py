@@ -83,6 +83,9 @@ class Traffic:
         row.streams += event.count
         row.sent_bytes += event.sums.sent_bytes
         row.received_bytes += event.sums.received_bytes
+        row.sent_datagrams += event.sums.sent_datagrams
+        row.received_datagrams += event.sums.received_datagrams
+        row.dropped.update(dropped_by_cause(event.sums.dropped))
         times = self._times(direction, name)
         times.changes += 1
         times.life.add_all(event.sums.lives, event.sums.life_us)

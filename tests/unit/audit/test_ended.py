@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,16 @@ from pcgrelay.audit.write_queue import WriteQueue
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
 from pcgrelay.dataplane.adapter import end_bodies
+from pcgrelay.dataplane.events import DROP_CAUSES
 from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import NodeDrainUndone, time_text
 from pcgrelay.log.stream_events import StreamEnd
+from pcgrelay.services.datagrams import dropped_by_cause
 from pcgrelay.services.stream_ids import stream_id
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, Endorser, check_log
 
-DETAILS = struct.Struct("=QQQIIIIBB6x")
+DETAILS = struct.Struct("=QQQQQIIII8IBBB5x")
 ALIKE = StreamEnd(
     id="",
     started="",
@@ -56,12 +60,26 @@ texts = st.text(max_size=40) | st.sampled_from(
     ['"id":"', '","started":"', '"sent_bytes":0,"received_bytes":0,"duration_ms":0.0', ',"outlet":', "\x1b[2J", "\\"]
 )
 details = st.tuples(numbers, numbers, lives_us, words, words, words, words, st.integers(0, 255), st.booleans())
+# Datagrams sent, received, and dropped by cause; none: it was no association.
+some = st.just(0) | words
+datagrams = st.none() | st.tuples(st.just(0) | numbers, st.just(0) | numbers, st.tuples(*[some] * len(DROP_CAUSES)))
+Datagrams = tuple[int, int, tuple[int, ...]]
 
 QUEUE_MOST = 8_000
 
 
-def ended(record: StreamEnd, ends: list[tuple[int, ...]], id_head: int = 0) -> EndedAlike:
-    packed = b"".join(DETAILS.pack(*each) for each in ends)
+def pack(end: tuple[int, ...], of_datagrams: Datagrams | None = None) -> bytes:
+    sent, received, dropped = of_datagrams or (0, 0, (0,) * len(DROP_CAUSES))
+    return DETAILS.pack(*end[:3], sent, received, *end[3:7], *dropped, *end[7:], of_datagrams is not None)
+
+
+def ended(
+    record: StreamEnd,
+    ends: list[tuple[int, ...]],
+    id_head: int = 0,
+    of_datagrams: Sequence[Datagrams | None] = (),
+) -> EndedAlike:
+    packed = b"".join(pack(*each) for each in zip_longest(ends, of_datagrams))
 
     def bodies(parts: tuple[bytes, ...], wall_us: int) -> list[bytes]:
         return end_bodies(parts, packed, wall_us, id_head, b"0badcafe-", 41)
@@ -70,10 +88,17 @@ def ended(record: StreamEnd, ends: list[tuple[int, ...]], id_head: int = 0) -> E
 
 
 @given(
-    st.lists(details, max_size=5), moments, words, texts, texts, texts, st.none() | st.integers(0, 10**9), st.booleans()
+    st.lists(st.tuples(details, datagrams), max_size=5),
+    moments,
+    words,
+    texts,
+    texts,
+    texts,
+    st.none() | st.integers(0, 10**9),
+    st.booleans(),
 )
 def test_each_line_is_that_of_its_record(
-    ends: list[tuple[int, ...]],
+    ends: list[tuple[tuple[int, ...], Datagrams | None]],
     moment: datetime,
     id_head: int,
     rule_text: str,
@@ -85,7 +110,7 @@ def test_each_line_is_that_of_its_record(
     alike = replace(ALIKE, rule=rule, rule_text=rule_text, outlet=outlet)
     policy = policy if has_policy else ""
     expected, alone = [], 41
-    for sent, received, life_us, setup_us, head, flow, stream, moved, remote in ends:
+    for (sent, received, life_us, setup_us, head, flow, stream, moved, remote), of_datagrams in ends:
         if stream and (head or id_head):
             name = stream_id(head or id_head, flow, stream)
         else:
@@ -101,8 +126,13 @@ def test_each_line_is_that_of_its_record(
             setup_ms=setup_us / 1000 if outlet else None,
             moved=moved,
         )
+        if of_datagrams is not None:
+            out, into, dropped = of_datagrams
+            by_cause = dropped_by_cause(dropped)
+            record = replace(record, protocol="udp", sent_datagrams=out, received_datagrams=into, dropped=by_cause)
         expected.append(body_of(Queued(record, moment, policy)))
-    assert QueuedEnded(ended(alike, ends, id_head), moment, policy).bodies() == expected
+    plain, associations = [end for end, _ in ends], [each for _, each in ends]
+    assert QueuedEnded(ended(alike, plain, id_head, associations), moment, policy).bodies() == expected
 
 
 @given(st.integers(0, 253_402_300_799_999_999))
@@ -121,7 +151,8 @@ def test_what_was_opened_before_1970_by_a_wrong_clock_was_opened_then() -> None:
 def test_a_rule_whose_text_is_too_long_is_cut_and_the_line_fits() -> None:
     alike = replace(ALIKE, rule=1, rule_text="x" * 2 * BODY_MOST_BYTES)
     most = 2**64 - 1, 2**63, 2**62, 2**32 - 1, 2**32 - 1, 2**32 - 1, 2**32 - 1, 255, 1
-    (body,) = QueuedEnded(ended(alike, [most]), NOON, "7f3ac1000000").bodies()
+    all_dropped = 2**64 - 1, 2**64 - 1, (2**32 - 1,) * len(DROP_CAUSES)
+    (body,) = QueuedEnded(ended(alike, [most], 0, [all_dropped]), NOON, "7f3ac1000000").bodies()
     assert len(body) <= BODY_MOST_BYTES
     line = line_of(2**63 - 1, body)
     assert number_is(line, 2**63 - 1)
@@ -203,3 +234,17 @@ def test_totals_count_them_as_they_count_each() -> None:
         alone.add(replace(ALIKE, sent_bytes=sent, received_bytes=received), "7f3ac1000000")
     together.add_ended(ended(ALIKE, ends), "7f3ac1000000")
     assert alone.take(NOON) == together.take(NOON)
+
+
+def test_totals_count_datagrams_as_they_count_each() -> None:
+    alone, together = Totals(), Totals()
+    record = replace(ALIKE, protocol="udp", sent_datagrams=2, received_datagrams=1, dropped={"age": 1, "queue": 3})
+    for _ in range(5):
+        alone.add(record, "7f3ac1000000")
+    alike = replace(ended(record, [(0,) * 9] * 5), sent_datagrams=10, received_datagrams=5)
+    together.add_ended(replace(alike, dropped={"age": 5, "queue": 15}), "7f3ac1000000")
+    ((alone_record,), (together_record,)) = alone.take(NOON), together.take(NOON)
+    assert alone_record == together_record
+    told = json.loads(line_of(0, body_of(alone_record)))
+    assert (told["sent_datagrams"], told["received_datagrams"]) == (10, 5)
+    assert told["dropped"] == {"age": 5, "queue": 15}

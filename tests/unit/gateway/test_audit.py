@@ -153,7 +153,8 @@ async def test_what_is_wrong_with_it_is_in_status_and_metrics(nodes: Nodes) -> N
 
 # Two streams that were done, and what differs between them.
 SUMS = (128, 140, 10_000, 0, [0] * 40, [0] * 40)
-DETAILS = b"".join(struct.pack("=QQQIIIIBB6x", 64, 70, 5_000, 0, 0xCAFE, 1, stream, 0, 0) for stream in (3, 5))
+LAYOUT = struct.Struct("=QQQQQIIII8IBBB5x")
+DETAILS = b"".join(LAYOUT.pack(64, 70, 5_000, 0, 0, 0, 0xCAFE, 1, stream, *[0] * 11) for stream in (3, 5))
 REFUSED = (0, b"custody", 0, 0, 5_000, Code.REFUSED, "not-allowed", 0xFFFF, True, (0, 0, 0, False, False))
 
 
@@ -189,3 +190,35 @@ async def test_an_edge_keeps_of_its_streams_what_it_is_told_to(
         assert (records[0]["refused"], records[0]["sent_bytes"], records[0]["received_bytes"]) == (1, 128, 140)
     counts = running.edge.services.stream_counts
     assert (counts.opened_total, sum(counts.refused_total.values())) == (2, 1)
+
+
+# Two associations: one with a question and its answer, and one that dropped something.
+OF_DATAGRAMS = (*SUMS, 4, 1, (2, 0, 0, 0, 0, 1, 0, 0))
+ASSOCIATIONS = LAYOUT.pack(64, 70, 5_000, 1, 1, 0, 0xCAFE, 1, 3, *[0] * 10, 1) + LAYOUT.pack(
+    64, 70, 5_000, 3, 0, 0, 0xCAFE, 1, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1
+)
+
+
+@pytest.mark.parametrize("streams", ["all", "totals"])
+async def test_datagrams_of_associations_that_are_told_together_are_on_record_and_counted(
+    nodes: Nodes, streams: str
+) -> None:
+    tables = {"audit": AUDIT | {"streams": streams}, "log": {"access": False}}
+    running = made(nodes, KENT, "kent-1", **tables, exports=[export()], imports=[entry()])
+    await running.node.start()
+    details = ASSOCIATIONS if streams == "all" else b""
+    done = True, 0, 0, 2, 5_000, OF_DATAGRAMS, 0, b"custody", details, "udp"
+    running.core.emit(fake_core.EVENT_STREAMS_DONE, *done)
+    running.node.plane.deliver()
+    await running.node.stop()
+    records = [each for each in records_of(nodes.folder / "state" / FOLDER) if each["event"].startswith("stream.")]
+    names = ("protocol", "sent_datagrams", "received_datagrams", "dropped")
+    told = [tuple(each.get(name) for name in names) for each in records]
+    dropped = {"queue": 2, "no-stream": 1}
+    if streams == "all":
+        assert told == [("udp", 1, 1, None), ("udp", 3, None, dropped)]
+    else:
+        assert told == [(None, 4, 1, dropped)]
+    counts = running.edge.services.stream_counts.imports[0]
+    assert (counts.opened_total, counts.sent_datagrams, counts.received_datagrams) == (2, 4, 1)
+    assert counts.dropped == dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from pcgrelay.dataplane.events import DoneSums, StreamEnd, StreamsDone
 from pcgrelay.figures import BUCKETS, Durations
@@ -84,6 +85,19 @@ def test_many_that_were_done_are_counted_as_if_each_had_been_told() -> None:
             firsts.add(us // 2)
     sums = DoneSums(12, 16, lives.sum_us, firsts.sum_us, tuple(lives.counts), tuple(firsts.counts))
     many.count_done(StreamsDone(True, 0, 1, 4, 0, sums), CUSTODY, KENT)
+    assert msgspec.to_builtins(one.to_handover()) == msgspec.to_builtins(many.to_handover())
+
+
+def test_datagrams_of_many_are_counted_as_if_each_had_been_told() -> None:
+    one, many = Traffic(), Traffic()
+    for dropped in ((1, 0, 0, 0, 0, 2, 0, 0), (0, 3, 0, 0, 0, 1, 0, 0)):
+        end = StreamEnd(True, 0, 1, b"x", 3, 4, 0, 0, "done", RULE_NONE, False, protocol="udp")
+        one.count(replace(end, sent_datagrams=5, received_datagrams=6, dropped=dropped), CUSTODY, KENT)
+    lives = Durations()
+    lives.add(0)
+    lives.add(0)
+    sums = DoneSums(6, 8, 0, 0, tuple(lives.counts), (0,) * BUCKETS, 10, 12, (1, 3, 0, 0, 0, 3, 0, 0))
+    many.count_done(StreamsDone(True, 0, 1, 2, 0, sums, protocol="udp"), CUSTODY, KENT)
     assert msgspec.to_builtins(one.to_handover()) == msgspec.to_builtins(many.to_handover())
 
 

@@ -44,10 +44,12 @@ EVENT_STREAMS_NUDGED: Final[int]
 #  how many are open still, how many of them are idle, and the age of the oldest
 EVENT_STREAMS_DONE: Final[int]
 # (kind, opener: bool, number of the import or export, session, count, answered_us, (sent, received, life_us, first_us,
-#  lives, firsts), outlet, service: bytes, details: bytes)  so many streams of applications ended by code and cause
-#  "done"; so long ago the one of them that was answered last was answered; sums of their bytes, lives and times to the
-#  first byte, and these two as counts by the number of their bits: 40 each, the last for all longer ones; their outlet
-#  and service; and, if `detailed` asked for it, what differs between them, for face/end_bodies
+#  lives, firsts, sent_datagrams, received_datagrams, dropped), outlet, service: bytes, details: bytes, protocol)  so
+#  many streams of applications ended by code and cause "done"; so long ago the one of them that was answered last was
+#  answered; sums of their bytes, lives and times to the first byte, and these two as counts by the number of their
+#  bits: 40 each, the last for all longer ones; of associations their datagrams, as in a STREAM_END; their outlet and
+#  service; if `detailed` asked for it, what differs between them, for face/end_bodies; and "tcp", or of associations
+#  "udp"
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
 ROLE_EDGE: Final[int]  # 1
