@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.native.probe_datagrams import CLIENT, DROPS, LOCAL, Associations, client_name, serves
 
-QUEUE, AGE, TOO_LONG = 0, 1, 4
+QUEUE, AGE, TOO_LONG, NO_STREAM = 0, 1, 4, 5
 MOST, BYTES = 64, 131_072
 
 
@@ -161,8 +161,12 @@ def datagrams(body: bytes) -> list[tuple[int, int, bytes]]:
     return found
 
 
-def drops(at: int, count: int) -> tuple[int, ...]:
-    return tuple(count if cause == at else 0 for cause in range(DROPS))
+def drops(at: int, count: int, waiting: int = 0) -> tuple[int, ...]:
+    """So many dropped for a cause, and so many that still waited at the end."""
+    found = [0] * DROPS
+    found[at] += count
+    found[NO_STREAM] += waiting
+    return tuple(found)
 
 
 def some(*numbers: int, wait_us: int = 200_000) -> Associations:
@@ -204,7 +208,7 @@ def test_of_too_many_bytes_the_oldest_go() -> None:
         made.push(1, bytes([number]) * 60_000)
     assert made.waiting(1) == (2, 120_000)
     assert datagrams(made.fill(65_536)[0])[0][2] == b"\x01" * 60_000
-    assert made.end(1)[2] == drops(QUEUE, 1)
+    assert made.end(1)[2] == drops(QUEUE, 1, 1)
 
 
 def test_what_waits_too_long_goes() -> None:
@@ -245,7 +249,7 @@ def test_without_memory_what_comes_is_dropped() -> None:
     held, size = made.waiting(1)
     assert 0 < held < 10
     assert size == 4_000 * held
-    assert made.end(1)[2] == drops(QUEUE, 10 - held)
+    assert made.end(1)[2] == drops(QUEUE, 10 - held, held)
 
 
 def test_associations_take_turns() -> None:
@@ -289,7 +293,7 @@ def test_one_that_ends_takes_what_waits_with_it(number: int) -> None:
     made = some(1, 2, 3)
     for each in (1, 2, 3):
         made.push(each, b"x")
-    made.end(number)
+    assert made.end(number) == (0, 0, drops(NO_STREAM, 1))
     assert [stream for stream, _, _ in datagrams(made.fill(65_536)[0])] == [
         each for each in (1, 2, 3) if each != number
     ]

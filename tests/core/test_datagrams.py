@@ -322,46 +322,6 @@ def test_a_flood_of_sources_leaves_streams_and_memory_alone() -> None:
         assert transfer(streams, b"goes on") == b"goes on"
 
 
-def test_what_finds_no_room_in_the_socket_is_counted() -> None:
-    with Across(relays=0) as across, server(lambda _data, _source: None) as target:
-        address = serve(across, target.address)
-        with client(address) as asker:
-            across.near.core.freeze()
-            for _ in range(5_000):
-                asker.send(bytes(1_000))
-            across.near.core.start()
-            asker.send(b"behind them")
-            counters = across.near.core.counters
-            until(lambda: counters()["datagrams_sent_total"] + dropped(across.near).get("queue", 0) == 5_001)
-            assert dropped(across.near).keys() == {"queue"}
-
-
-def test_what_waits_longer_than_its_service_says_goes() -> None:
-    """A flow that has lost its path sends nothing; what comes meanwhile is of no use once it is back."""
-    with Across(relays=0) as across, server() as target:
-        address = serve(across, target.address, Terms(wait_ms=200))
-        with client(address) as asker:
-            ask(asker, b"begin")
-            across.far.core.freeze()
-            # Nobody answers on the new path, so the flow resumes until the far edge goes on.
-            across.realm.path(across.session, across.near, across.far, [], across.links[0])
-            carried_out(across.near)
-            for _ in range(10):
-                asker.send(b"late")
-            until(lambda: dropped(across.near) == {"age": 10})
-            across.far.core.start()
-            # The flow goes on, and so does the association.
-            asker.settimeout(0.2)
-            until(lambda: answers(asker, b"in time"))
-            assert [data for data, _ in target.seen if data == b"late"] == []
-
-
-def answers(asker: socket.socket, data: bytes) -> bool:
-    with contextlib.suppress(TimeoutError):
-        return ask(asker, data) == data
-    return False
-
-
 # -- ports ------------------------------------------------------------------------------------------------------------
 
 

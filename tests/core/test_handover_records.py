@@ -16,7 +16,6 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, pattern, server
 from tests.support.cores import frozen_record
 from tests.support.handover_records import (
-    CONTAINERS,
     DIRECT,
     FLOW,
     HEAD,
@@ -32,9 +31,13 @@ from tests.support.handover_records import (
     TARGET_HALF,
     WAITING,
     WORKER,
+    changed,
+    figures,
     first,
+    is_refused,
     item,
     items,
+    read,
     word,
 )
 from tests.support.waiting import receive
@@ -53,38 +56,6 @@ def left() -> Iterator[tuple[bytes, int]]:
             os.close(fd)
         across.near.core.start()
         yield bytes(record), len(fds)
-
-
-def read(record: bytes, descriptors: int, workers: int = 1, role: int = native.ROLE_EDGE) -> native.Core:
-    """A core that has read this; the descriptors are some sockets."""
-    core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
-    ends = [socket.socketpair() for _ in range(descriptors)]
-    fds = [near.detach() for near, _ in ends]
-    try:
-        core.handover_read(bytearray(record), fds)
-    finally:
-        # The core keeps numbers of descriptors that are closed; nothing is done with them.
-        for fd in fds:
-            os.close(fd)
-        for _, far in ends:
-            far.close()
-    return core
-
-
-def is_refused(record: bytes, descriptors: int, workers: int = 1, role: int = native.ROLE_EDGE) -> bool:
-    core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
-    ends = [socket.socketpair() for _ in range(descriptors)]
-    try:
-        core.handover_read(bytearray(record), [near.fileno() for near, _ in ends])
-    except native.CoreError:
-        return True
-    else:
-        return False
-    finally:
-        core.abandon()
-        for pair in ends:
-            for end in pair:
-                end.close()
 
 
 def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
@@ -116,33 +87,8 @@ KEPT = {
 }
 
 
-def changed(data: bytes, place: tuple[int, ...], more: bytes) -> bytes:
-    """A container in which the first one at this place has these items, and not what it had of their tags."""
-    if not place:
-        tags = {tag for _, tag, _ in items(more)}
-        return b"".join(item(tag, value) for _, tag, value in items(data) if tag not in tags) + more
-    made, sought = b"", True
-    for _, tag, value in items(data):
-        hit = sought and tag == place[0]
-        sought = sought and not hit
-        made += item(tag, changed(value, place[1:], more) if hit else value)
-    assert not sought, place
-    return made
-
-
 def kept(name: str) -> bytes:
     return RECORDS.joinpath(KEPT[name][0]).read_bytes()
-
-
-def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], bytes]:
-    """What is neither zero nor a container, by its place, however wide; of several at one place the last."""
-    found: dict[tuple[int, ...], bytes] = {}
-    for _, tag, value in items(data):
-        if at in CONTAINERS and (*at, tag) in CONTAINERS:
-            found |= figures(value, (*at, tag))
-        elif any(value):
-            found[*at, tag] = value.rstrip(b"\0")
-    return found
 
 
 # The step that is due at once, as if a key had sealed all that it may.

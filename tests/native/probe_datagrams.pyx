@@ -5,21 +5,24 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free, pool_start, pool_stop
-from pcgrelay._core.base.stats cimport DROP_CAUSES
+from pcgrelay._core.base.stats cimport COUNT_DATAGRAMS_SENT, DROP_CAUSES
 from pcgrelay._core.edge.associations cimport (
-    association_begin, association_end, association_push, associations_expire, associations_fill, associations_room,
+    association_begin, association_end, association_leave, association_push, associations_expire, associations_fill,
+    associations_room,
 )
 from pcgrelay._core.edge.clients cimport (
     CLIENTS_KEYS, Clients, ClientSource, clients_add, clients_find, clients_hash, clients_name, clients_serves,
     clients_source, clients_start, clients_stop, clients_use,
 )
-from pcgrelay._core.link.mailbox cimport StreamEndEvent
+from pcgrelay._core.link.mailbox cimport DatagramBatch, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.service_tables cimport DatagramImport, DatagramTerms
 from pcgrelay._core.stream.stream cimport (
     ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, STREAM_OPEN, Association, Stream, stream_restore,
 )
+from pcgrelay._core.worker.datagram_batches cimport batches_is_late, batches_unlisten
+from pcgrelay._core.worker.worker cimport Worker
 from tests.native.probe cimport exactly
 
 DROPS = DROP_CAUSES
@@ -44,6 +47,22 @@ def serves(prefixes: list, client: bytes) -> bool:
         memcpy(terms.prefixes[terms.prefix_count].address, exactly(address, 16), 16)
         terms.prefix_count += 1
     return clients_serves(&terms, exactly(client, ASSOCIATION_CLIENT))
+
+
+def is_late(unlistened: list, at: int, number: int) -> bool:
+    """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, comes too late after these."""
+    cdef Worker* worker = <Worker*>calloc(1, sizeof(Worker))
+    cdef DatagramBatch batch
+    if worker == NULL:
+        raise MemoryError
+    for each in unlistened:
+        batches_unlisten(worker, each)
+    memset(&batch, 0, sizeof(batch))
+    batch.import_number = number
+    batch.unlistens = at
+    late = batches_is_late(worker, &batch)
+    free(worker)
+    return late
 
 
 # What __dealloc__ needs must still be there.
@@ -115,6 +134,7 @@ cdef class Associations:
         cdef StreamEndEvent end
         cdef Stream* stream = self.stream(number)
         memset(&end, 0, sizeof(end))
+        association_leave(self.shard, stream)
         association_end(self.shard, stream, &end)
         pool_free(&self.shard.pool, stream, sizeof(Stream))
         del self.streams[number]
@@ -179,6 +199,6 @@ cdef class Associations:
     def fill(self, room: int) -> tuple:
         """The records of a frame, and how many there are."""
         cdef bytearray body = bytearray(room)
-        cdef uint32_t count = 0
-        cdef uint32_t used = associations_fill(self.shard, self.flow, body, room, &count)
-        return bytes(body[:used]), count
+        cdef uint64_t before = self.shard.stats.count[COUNT_DATAGRAMS_SENT]
+        cdef uint32_t used = associations_fill(self.shard, self.flow, body, room)
+        return bytes(body[:used]), self.shard.stats.count[COUNT_DATAGRAMS_SENT] - before

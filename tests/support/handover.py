@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pcgrelay._core.face import core as native
@@ -17,13 +17,17 @@ def hand_over(
     *targets: tuple[str, int],
     imports: Sequence[Any] = (),
     exports: Sequence[Any] = (),
+    change: Callable[[bytearray], bytearray] = lambda record: record,
 ) -> None:
-    """Have another core take the place of a node's. imports, exports: its tables, if not those of `publish`."""
+    """Have another core take the place of a node's. imports, exports: its tables, if not those of `publish`.
+
+    change: what is read of the record, while neither core runs.
+    """
     old = node.core
     record, fds = frozen_record(node)
     role = native.ROLE_RELAY if node in across.relays else native.ROLE_EDGE
     node.core = native.Core(workers=old.workers, memory_bytes=64 << 20, role=role)
-    assert node.core.handover_read(record, fds) == []
+    assert node.core.handover_read(change(record), fds) == []
     for fd in old.handover_write(record):
         os.close(fd)
     old.abandon()

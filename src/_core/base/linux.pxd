@@ -118,7 +118,7 @@ cdef extern from "sys/socket.h" nogil:
     int SO_KEEPALIVE
     int SO_OOBINLINE
     int SO_RCVBUF
-    int SO_RXQ_OVFL
+    int SO_MEMINFO
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
     int MSG_PEEK
@@ -149,6 +149,9 @@ cdef extern from "sys/ioctl.h" nogil:
 
 cdef extern from "sys/ioctl.h" nogil:
     unsigned long FIONREAD
+
+cdef extern from "linux/sock_diag.h" nogil:
+    int SK_MEMINFO_DROPS
 
 cdef extern from "linux/sockios.h" nogil:
     unsigned long SIOCOUTQ

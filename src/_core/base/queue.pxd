@@ -47,6 +47,9 @@ cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf
 # The same for a queue that must not fail: its ring, if it has to grow, may use the pool's reserve.
 cdef Result queue_push_must(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
 
+# Have the ring take one span more: the next queue_push_must does not fail. False: no memory, not even in reserve.
+cdef bint queue_reserve(Queue* self, Pool* pool) noexcept nogil
+
 # Fill at most limit vectors from the front; return how many.
 cdef uint32_t queue_vectors(Queue* self, iovec* vectors, uint32_t limit) noexcept nogil
 

@@ -48,6 +48,10 @@ cdef bint queue_grow(Queue* self, Pool* pool, bint must) noexcept nogil:
     return True
 
 
+cdef bint queue_reserve(Queue* self, Pool* pool) noexcept nogil:
+    return (self.ring != NULL and self.count <= self.mask) or queue_grow(self, pool, True)
+
+
 cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil:
     return queue_put(self, pool, p, n, buf, account, False)
 

@@ -83,6 +83,11 @@ cdef void epoch_confirm(Epoch* self) noexcept nogil
 # before. floor: the least counter that a sender may use. NULL: the key is not held, or libcrypto failed.
 cdef Aead* epoch_datagrams(Epoch* self, uint32_t epoch, uint64_t floor) noexcept nogil
 
+# Whether that key is one that it may have, made or not.
+cdef inline bint epoch_bears_datagrams(const Epoch* self, uint32_t epoch) noexcept nogil:
+    return epoch >= self.datagrams_from \
+        and (epoch == self.number or (self.has_previous and epoch + 1 == self.number))
+
 # Make the contexts of an epoch that another process handed over; all else is set. data_floor and control_floor are the
 # least counters that this process may use for sealing. RESULT_CRYPTO: libcrypto failed; the epoch is wiped.
 cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil

@@ -167,7 +167,7 @@ cdef void epoch_forget(Epoch* self) noexcept nogil:
 cdef Aead* epoch_datagrams(Epoch* self, uint32_t epoch, uint64_t floor) noexcept nogil:
     cdef bint previous = epoch != self.number
     cdef Aead* key = &self.datagrams_alt if previous and not self.sealing else &self.datagrams
-    if epoch < self.datagrams_from or (previous and (not self.has_previous or epoch + 1 != self.number)):
+    if not epoch_bears_datagrams(self, epoch):
         return NULL
     if key.ctx == NULL:
         if previous:

@@ -24,7 +24,10 @@ cdef enum:
 # Give the stream of a service of datagrams what it needs. False: no memory.
 cdef bint association_begin(Shard* shard, Stream* stream, const DatagramTerms* terms) noexcept nogil
 
-# Its stream ends: say what became of its datagrams, and free it.
+# Its stream ends: what waits in it is dropped. Before its queue of what comes for the socket is freed.
+cdef void association_leave(Shard* shard, Stream* stream) noexcept nogil
+
+# It has ended: say what became of its datagrams, and free it.
 cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noexcept nogil
 
 # Whether the far edge knows the stream, or learns of it by what is sent before: datagrams may follow.
@@ -46,9 +49,9 @@ cdef void association_drop(Shard* shard, Association* self, uint32_t cause) noex
 # Drop what has waited too long in the queues of a flow.
 cdef void associations_expire(Shard* shard, Flow* flow) noexcept nogil
 
-# Encode the records of datagrams that wait at p, oldest of each first and all associations in turn. Returns the bytes
-# used; *count: the datagrams.
-cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room, uint32_t* count) noexcept nogil
+# Encode the records of datagrams that wait at p, oldest of each first and all associations in turn, and count them as
+# sent. Returns the bytes used.
+cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room) noexcept nogil
 
 # The room that associations_fill would use, up to most.
 cdef uint32_t associations_room(const Flow* flow, uint32_t most) noexcept nogil

@@ -5,7 +5,7 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, buf_alloc, buf_data, buf_drop, pool_alloc, pool_free
 from pcgrelay._core.base.stats cimport (
     COUNT_APPLICATION_RECEIVED, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_RECEIVED, COUNT_DATAGRAMS_SENT, DROP_AGE,
-    DROP_CAUSES, DROP_QUEUE, DROP_TOO_LONG,
+    DROP_CAUSES, DROP_NO_STREAM, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
 )
 from pcgrelay._core.base.wire cimport WIRE_BODY_MAX, WIRE_RECORD
 from pcgrelay._core.edge.clients cimport clients_remove, clients_use
@@ -30,6 +30,19 @@ cdef bint association_begin(Shard* shard, Stream* stream, const DatagramTerms* t
     return True
 
 
+# What waits for its flow, or for its socket, goes nowhere any more. Who has no socket has not reached its target.
+cdef void association_leave(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Association* self = stream.association
+    cdef uint32_t cause = DROP_NO_STREAM if stream.opener or stream.handle.fd >= 0 else DROP_UNREACHABLE
+    cdef uint32_t _
+    if self == NULL:
+        return
+    while self.first != NULL:
+        drop_oldest(shard, self, DROP_NO_STREAM)
+    for _ in range(stream.out.count):
+        association_drop(shard, self, cause)
+
+
 cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noexcept nogil:
     cdef Association* self = stream.association
     cdef uint32_t i
@@ -41,8 +54,6 @@ cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noe
         end.dropped[i] = self.dropped[i]
     if self.listed:
         unlist(&stream_flow(stream).datagrams, self)
-    while self.first != NULL:
-        buf_drop(&shard.pool, pop(self))
     clients_remove(&shard.pool, self)
     stream.association = NULL
     pool_free(&shard.pool, self, sizeof(Association))
@@ -164,8 +175,7 @@ cdef uint32_t associations_room(const Flow* flow, uint32_t most) noexcept nogil:
 
 
 # Encode at most ASSOCIATION_TURN datagrams of one association; *full: the next one has no room.
-cdef uint32_t fill(Shard* shard, Association* self, uint8_t* p, uint32_t room, uint32_t* count,
-                   bint* full) noexcept nogil:
+cdef uint32_t fill(Shard* shard, Association* self, uint8_t* p, uint32_t room, bint* full) noexcept nogil:
     cdef Stream* stream = self.stream
     cdef uint32_t used = 0
     cdef uint32_t taken = 0
@@ -184,19 +194,17 @@ cdef uint32_t fill(Shard* shard, Association* self, uint8_t* p, uint32_t room, u
         counter_add(&shard.stats.count[COUNT_APPLICATION_SENT], buf.length)
         buf_drop(&shard.pool, buf)
     self.sent += taken
-    count[0] += taken
     counter_add(&shard.stats.count[COUNT_DATAGRAMS_SENT], taken)
     return used
 
 
-cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room, uint32_t* count) noexcept nogil:
+cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room) noexcept nogil:
     cdef Association* self = flow.datagrams.head
     cdef uint32_t used = 0
     cdef bint full = False
-    count[0] = 0
     while self != NULL and not full:
         expire(shard, self)
-        used += fill(shard, self, p + used, room - used, count, &full)
+        used += fill(shard, self, p + used, room - used, &full)
         if full:
             # It goes on with its own first one in the next frame.
             break

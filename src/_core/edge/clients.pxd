@@ -37,8 +37,7 @@ cdef struct Clients:
     uint32_t serial             # the number of the listener on its worker
     uint64_t begun_us           # the budget of new associations, if it is the listener's own
     uint64_t wanted_us          # when a route was asked for last
-    uint32_t overflows          # datagrams that the socket had no room for, as the system counts them
-    bint is_restored            # and of those before, the process before has told
+    uint32_t overflows          # datagrams that the socket had no room for, as the system counts them: so many are told
     uint16_t counts             # of the listener; 0: none
     int fd                      # borrowed from the listener
     uint64_t keys[CLIENTS_KEYS]  # random

@@ -15,7 +15,7 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT
-from pcgrelay._core.edge.associations cimport association_due, association_end, association_terms
+from pcgrelay._core.edge.associations cimport association_due, association_end, association_leave, association_terms
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove, edge_dirty, edge_ready, edge_unwait
 from pcgrelay._core.edge.setups cimport (
     setup_again, setup_drop, setup_end, setup_failed, setup_leave_flow, setup_report, setup_up,
@@ -308,6 +308,7 @@ cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
         # Whatever came then, it was nudged.
         stream.cause = CAUSE_NUDGED
     timer_clear(&shard.wheel, &stream.timer)
+    association_leave(shard, stream)
     if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
         queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed

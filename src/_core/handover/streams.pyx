@@ -111,6 +111,7 @@ cdef enum:
     TAG_RECEIVED_DATAGRAMS = 10
     TAG_DROPPED_DATAGRAMS = 11
     TAG_ANSWERED = 12
+    TAG_OVERFLOWS = 13
 
 # The halves of a direct stream, one of which may be gone.
 cdef enum:
@@ -250,6 +251,7 @@ cdef void association_fields(Tlv* self, Association* association) noexcept nogil
     tlv_number(self, TAG_RECEIVED_DATAGRAMS, &association.received, 8)
     tlv_bytes(self, TAG_DROPPED_DATAGRAMS, association.dropped, sizeof(association.dropped))
     tlv_number(self, TAG_ANSWERED, &association.answered, sizeof(association.answered))
+    tlv_number(self, TAG_OVERFLOWS, &association.overflows, 4)
 
 
 cdef void association_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:

@@ -20,6 +20,10 @@ cdef Result lane_tx_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept n
 # Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil
+
+# Have room for an edge's frame of that priority: the next lane_push of one does not fail. False: no memory.
+cdef bint lane_reserve(Shard* shard, Lane* lane, uint32_t priority) noexcept nogil
+
 # The class in pending of frames of a priority.
 cdef inline uint32_t lane_class(uint32_t priority) noexcept nogil:
     return 3 - priority if priority < 3 else 1

@@ -12,7 +12,7 @@ from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_LOSTS, LANE_LOST_US, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
     LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
 )
-from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
+from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, queue_push_must, queue_reserve
 from pcgrelay._core.crypto.renewal cimport renewals_fresh, renewals_mix, renewals_wait
 from pcgrelay._core.base.result cimport RESULT_GLITCHES, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.base.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED
@@ -88,6 +88,10 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
     if answer == RESULT_OK:
         lane_dirty(shard, lane)
     return answer
+
+
+cdef bint lane_reserve(Shard* shard, Lane* lane, uint32_t priority) noexcept nogil:
+    return queue_reserve(&lane.pending[lane_class(priority)], &shard.pool)
 
 
 # The class to send next; LANE_CLASSES: nothing waits.

@@ -12,7 +12,10 @@ from pcgrelay._core.stream.flow cimport Flow
 # and grow old, in the queues of its streams.
 cdef bint session_takes_datagrams(const Shard* shard, const Flow* flow) noexcept nogil
 
-# Seal DATAGRAMS of length bytes in buf and send them, after a step of the epoch if one is due. The reference passes. It
-# is not retained. RESULT_BUDGET: nothing was sent, and it is dropped; the caller counts its datagrams. Anything else
-# ends the session.
+# Prepare for a frame of them: make a step of the epoch if one is due. RESULT_OK: the next session_datagrams is sent, if
+# it is called at once. RESULT_BUDGET: not now. Anything else ends the session.
+cdef Result session_datagrams_begin(Shard* shard, Flow* flow) noexcept nogil
+
+# Seal DATAGRAMS of length bytes in buf and send them. The reference passes; it is not retained. RESULT_BUDGET: nothing
+# was sent, for nobody had prepared for it. Anything else ends the session.
 cdef Result session_datagrams(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil

@@ -12,6 +12,12 @@ from pcgrelay._core.stream.flow cimport Flow
 cdef enum:
     FLOW_FORMER_US = 30000000   # so long after a step, frames of the epoch before it are still taken
 
+# Whether the key bears datagrams now: it has not sealed too much, and no process before may have used it for some.
+cdef bint flow_bears_datagrams(const Flow* self, uint64_t now_us) noexcept nogil
+
+# The same, and its key is there: what is sealed next is not refused. False: not now.
+cdef bint flow_prepare_datagrams(Flow* self, uint64_t now_us) noexcept nogil
+
 # Number and seal the body of length bytes that lies in clear in buf behind its prefix. RESULT_BUDGET: the key bears no
 # datagrams now, or this process has none for them yet; drop them.
 cdef Result flow_seal_datagrams(Flow* self, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil

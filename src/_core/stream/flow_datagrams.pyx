@@ -6,17 +6,27 @@ from pcgrelay._core.base.result cimport (
 )
 from pcgrelay._core.base.wire cimport FRAME_DATAGRAMS, WIRE_PREFIX
 from pcgrelay._core.crypto.aead cimport Aead
-from pcgrelay._core.crypto.epoch cimport epoch_datagrams, epoch_spares, epoch_spend
+from pcgrelay._core.crypto.epoch cimport epoch_bears_datagrams, epoch_datagrams, epoch_spares, epoch_spend
 from pcgrelay._core.crypto.replay cimport replay_check, replay_take
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal
 from pcgrelay._core.stream.flow cimport FLOW_NUMBER_MAX, Flow, flow_mix_is_overdue
+
+
+cdef bint flow_bears_datagrams(const Flow* self, uint64_t now_us) noexcept nogil:
+    return epoch_bears_datagrams(&self.tx, self.tx.control_number) and self.tx_datagrams < FLOW_NUMBER_MAX \
+        and epoch_spares(&self.tx, now_us)
+
+
+cdef bint flow_prepare_datagrams(Flow* self, uint64_t now_us) noexcept nogil:
+    return flow_bears_datagrams(self, now_us) \
+        and epoch_datagrams(&self.tx, self.tx.control_number, self.tx_datagrams) != NULL
 
 
 cdef Result flow_seal_datagrams(Flow* self, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil:
     cdef Scope scope
     cdef Aead* key = epoch_datagrams(&self.tx, self.tx.control_number, self.tx_datagrams)
     cdef Result answer
-    if key == NULL or self.tx_datagrams >= FLOW_NUMBER_MAX or not epoch_spares(&self.tx, now_us):
+    if key == NULL or not flow_bears_datagrams(self, now_us):
         return RESULT_BUDGET
     answer = epoch_spend(&self.tx, WIRE_PREFIX + length, now_us, False)
     if answer != RESULT_OK:

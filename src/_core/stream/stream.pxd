@@ -188,6 +188,7 @@ cdef struct Association:
     uint32_t dropped[DROP_CAUSES]
     uint32_t hash
     uint32_t serial             # the number of its listener, from 1
+    uint32_t overflows          # of its own socket, as those of a listener
     uint8_t client[ASSOCIATION_CLIENT]
     uint8_t local[ASSOCIATION_LOCAL]
     bint answered               # something came from the target's side

@@ -32,6 +32,12 @@ cdef void batches_send(Worker* self, const Listener* listener, const Handings* h
 # socket passes.
 cdef Listener* batches_listener(Worker* self, Order* order) noexcept nogil
 
+# Note that the listeners of an import were closed here.
+cdef void batches_unlisten(Worker* self, uint32_t number) noexcept nogil
+
+# Whether a batch was read before such an order that has overtaken it: nobody may answer it any more.
+cdef bint batches_is_late(const Worker* self, const DatagramBatch* batch) noexcept nogil
+
 # Iterate over a batch: the next one's bytes, or NULL; *at starts at 0.
 cdef const uint8_t* batches_next(const DatagramBatch* batch, uint32_t* at, const uint8_t** client,
                                  const uint8_t** local, uint32_t* n) noexcept nogil

@@ -11,7 +11,7 @@ from pcgrelay._core.link.mailbox cimport ORDER_DATAGRAMS, mailbox_put, order_fre
 from pcgrelay._core.session.session cimport Session, session_find
 from pcgrelay._core.stream.service_tables cimport Import, tables_import
 from pcgrelay._core.worker.datagram_sockets cimport datagram_clients
-from pcgrelay._core.worker.worker cimport WORKER_BATCHES, worker_wake
+from pcgrelay._core.worker.worker cimport WORKER_BATCHES, WORKER_UNLISTENED, worker_wake
 
 
 cdef enum:
@@ -80,6 +80,7 @@ cdef Order* make_order(Worker* self, Worker* other, const Listener* listener, ui
     order.args.datagrams.import_number = listener.number
     order.args.datagrams.origin = self.shard.index
     order.args.datagrams.serial = listener.clients.serial
+    order.args.datagrams.unlistens = self.unlistens
     order.args.datagrams.count = 0
     order.args.datagrams.size = size
     return order
@@ -102,6 +103,23 @@ cdef void fill(DatagramBatch* batch, uint32_t worker, const Handings* handings) 
 
 
 # -- from another worker ----------------------------------------------------------------------------------------------
+
+cdef void batches_unlisten(Worker* self, uint32_t number) noexcept nogil:
+    self.unlistened[self.unlistens % WORKER_UNLISTENED] = number
+    self.unlistens += 1
+
+
+# All workers get these orders, and in one order. A batch may also come before one that its worker has carried out.
+cdef bint batches_is_late(const Worker* self, const DatagramBatch* batch) noexcept nogil:
+    cdef int behind = <int>(self.unlistens - batch.unlistens)
+    cdef int i
+    if behind > WORKER_UNLISTENED:
+        return True
+    for i in range(1, behind + 1):
+        if self.unlistened[(self.unlistens - <uint32_t>i) % WORKER_UNLISTENED] == batch.import_number:
+            return True
+    return False
+
 
 cdef Listener* batches_listener(Worker* self, Order* order) noexcept nogil:
     cdef const DatagramBatch* batch = order.args.datagrams

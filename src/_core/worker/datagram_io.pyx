@@ -5,19 +5,19 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.linux cimport (
     AF_INET, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM,
-    IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IP_PKTINFO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SOL_SOCKET, SO_RXQ_OVFL,
-    aligned_alloc, cmsghdr, errno, msghdr, recvmmsg, sendmmsg,
+    IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IP_PKTINFO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, aligned_alloc,
+    cmsghdr, errno, msghdr, recvmmsg, sendmmsg,
 )
 from pcgrelay._core.base.queue cimport Span, queue_pop
-from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE
+from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS, DROP_NO_ROUTE, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE
 from pcgrelay._core.edge.associations cimport association_drop, association_push, association_wrote
 from pcgrelay._core.edge.clients cimport Clients, clients_find, clients_hash, clients_name
 from pcgrelay._core.edge.datagrams cimport datagrams_admit, datagrams_answered
 from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE, Association
 from pcgrelay._core.worker.datagram_batches cimport (
-    Handing, Handings, batches_drop, batches_listener, batches_next, batches_send, batches_worker,
+    Handing, Handings, batches_drop, batches_is_late, batches_listener, batches_next, batches_send, batches_worker,
 )
-from pcgrelay._core.worker.datagram_sockets cimport datagram_close, datagram_dial
+from pcgrelay._core.worker.datagram_sockets cimport datagram_close, datagram_dial, datagram_overflows_of
 from pcgrelay._core.worker.dial cimport dial_give_up
 from pcgrelay._core.worker.worker cimport WORKER_CONTROL, WORKER_DATAGRAM, WORKER_DATAGRAMS, DatagramSpace
 
@@ -100,7 +100,7 @@ cdef void rx_of_client(Worker* self, Clients* clients, uint32_t i, Handings* han
     cdef Association* association
     cdef uint32_t hash
     clients_name(space.in_names[i], item.client)
-    read_local(self, clients, &space.inward[i].msg_hdr, item.local)
+    read_local(&space.inward[i].msg_hdr, item.local)
     hash = clients_hash(clients, item.client, item.local)
     association = clients_find(clients, item.client, item.local, hash)
     if association == NULL:
@@ -116,7 +116,8 @@ cdef void rx_of_client(Worker* self, Clients* clients, uint32_t i, Handings* han
 
 
 cdef void datagram_io_batch(Worker* self, Order* order) noexcept nogil:
-    cdef Listener* listener = batches_listener(self, order)
+    cdef bint late = batches_is_late(self, order.args.datagrams)
+    cdef Listener* listener = NULL if late else batches_listener(self, order)
     cdef const uint8_t* client = NULL
     cdef const uint8_t* local = NULL
     cdef const uint8_t* p
@@ -129,7 +130,7 @@ cdef void datagram_io_batch(Worker* self, Order* order) noexcept nogil:
         if p == NULL:
             break
         if listener == NULL:
-            association_drop(&self.shard, NULL, DROP_QUEUE)
+            association_drop(&self.shard, NULL, DROP_NO_ROUTE if late else DROP_QUEUE)
             continue
         hash = clients_hash(listener.clients, client, local)
         association = clients_find(listener.clients, client, local, hash)
@@ -164,6 +165,9 @@ cdef void datagram_io_event(Worker* self, Stream* stream) noexcept nogil:
         datagrams_answered(&self.shard, stream.association)
     for i in range(n):
         put_in(self, stream.association, <uint32_t>i)
+    if n > 1:
+        # Some waited there: perhaps more came than it had room for.
+        datagram_overflows_of(self, stream)
 
 
 # -- local addresses --------------------------------------------------------------------------------------------------
@@ -172,20 +176,13 @@ cdef inline bint is_of_link(const uint8_t* address) noexcept nogil:
     return address[0] == 0xfe and address[1] & 0xc0 == 0x80
 
 
-# The local address that a datagram was sent to; zeros: unknown. How many found no room before it is counted.
-cdef void read_local(Worker* self, Clients* clients, msghdr* message, uint8_t* local) noexcept nogil:
+# The local address that a datagram was sent to; zeros: unknown.
+cdef void read_local(msghdr* message, uint8_t* local) noexcept nogil:
     cdef cmsghdr* item = CMSG_FIRSTHDR(message)
     cdef const uint8_t* data
-    cdef uint32_t overflows
     memset(local, 0, ASSOCIATION_LOCAL)
     while item != NULL:
         data = CMSG_DATA(item)
-        if item.cmsg_level == SOL_SOCKET and item.cmsg_type == SO_RXQ_OVFL:
-            memcpy(&overflows, data, sizeof(overflows))
-            if not clients.is_restored:
-                counter_add(&self.shard.stats.dropped[DROP_QUEUE], <uint32_t>(overflows - clients.overflows))
-            clients.is_restored = False
-            clients.overflows = overflows
         if item.cmsg_level == IPPROTO_IP and item.cmsg_type == IP_PKTINFO:
             memcpy(local, data + IPV4_LOCAL_AT, 4)
         elif item.cmsg_level == IPPROTO_IPV6 and item.cmsg_type == IPV6_PKTINFO:

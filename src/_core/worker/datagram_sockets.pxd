@@ -23,6 +23,13 @@ cdef bint datagram_clients(Worker* self, Listener* listener) noexcept nogil
 # Put an association of a hand-over record among the clients of its listener. False: it cannot be.
 cdef bint datagram_restore(Worker* self, Listener* listener, Association* association) noexcept nogil
 
+# Count as dropped what a listener's socket had no room for since this was asked last. A socket that is read by another
+# worker is that one's to ask.
+cdef void datagram_overflows(Worker* self, Listener* listener) noexcept nogil
+
+# The same for the own socket of an association.
+cdef void datagram_overflows_of(Worker* self, Stream* stream) noexcept nogil
+
 # End the associations of a listener, whose socket is about to be closed.
 cdef void datagram_unlisten(Worker* self, Listener* listener) noexcept nogil
 

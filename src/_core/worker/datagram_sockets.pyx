@@ -1,15 +1,16 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
-from pcgrelay._core.base.atomics cimport counter32_get, counter32_set
+from pcgrelay._core.base.atomics cimport counter32_get, counter32_set, counter_add
 from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS
 from pcgrelay._core.base.linux cimport (
     AF_INET6, AF_UNIX, EADDRNOTAVAIL, EAFNOSUPPORT, EMFILE, EPOLLIN, EPOLL_CTL_ADD, GRND_NONBLOCK, IPPROTO_IP,
     IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, IPV6_RECVPKTINFO, IP_MTU_DISCOVER, IP_PKTINFO,
-    IP_PMTUDISC_DONT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET, SO_RCVBUF, SO_RXQ_OVFL, bind, close, connect,
-    errno, getrandom, getsockname, setsockopt, sockaddr, socket,
+    IP_PMTUDISC_DONT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET, SK_MEMINFO_DROPS, SO_MEMINFO, SO_RCVBUF,
+    bind, close, connect, errno, getrandom, getsockname, getsockopt, setsockopt, sockaddr, socket,
 )
-from pcgrelay._core.base.stats cimport CAUSE_DRAINING
+from pcgrelay._core.base.stats cimport CAUSE_DRAINING, DROP_QUEUE
 from pcgrelay._core.base.wire cimport CODE_DRAINING, wire_get16
 from pcgrelay._core.edge.clients cimport (
     CLIENTS_KEYS, Clients, clients_add, clients_find, clients_hash, clients_start, clients_stop,
@@ -25,6 +26,7 @@ from pcgrelay._core.worker.worker cimport worker_close, worker_watch
 cdef enum:
     RECEIVE_BUFFER = 1048576    # of an import; the system may allow less
     PORT_TRIES = 8              # for one association
+    SOCKET_FACTS = 16           # that the system tells of a socket, and there may be more one day
 
 
 # -- of an import -----------------------------------------------------------------------------------------------------
@@ -85,14 +87,44 @@ cdef bint tells_local(int fd) noexcept nogil:
     if getsockname(fd, <sockaddr*>address, &length) != 0:
         return False
     let_split(fd, (<uint16_t*>address)[0])
-    # What finds no room in the socket is told with the next one that does.
-    setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof(one))
     if (<uint16_t*>address)[0] == <uint16_t>AF_INET6:
         return setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)) == 0
     return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one)) == 0
 
 
+# How many found no room in a socket since it was made, modulo 2^32; *known, if the system does not tell.
+cdef uint32_t system_overflows(int fd, uint32_t known) noexcept nogil:
+    cdef uint32_t told[SOCKET_FACTS]
+    cdef uint32_t length = sizeof(told)
+    memset(told, 0, sizeof(told))
+    if getsockopt(fd, SOL_SOCKET, SO_MEMINFO, told, &length) != 0 \
+            or length < (SK_MEMINFO_DROPS + 1) * sizeof(uint32_t):
+        return known
+    return told[SK_MEMINFO_DROPS]
+
+
+cdef void datagram_overflows(Worker* self, Listener* listener) noexcept nogil:
+    cdef uint32_t overflows
+    if listener.origin != 0 or listener.handle.fd < 0:
+        return
+    overflows = system_overflows(listener.handle.fd, listener.clients.overflows)
+    counter_add(&self.shard.stats.dropped[DROP_QUEUE], <uint32_t>(overflows - listener.clients.overflows))
+    listener.clients.overflows = overflows
+
+
+cdef void datagram_overflows_of(Worker* self, Stream* stream) noexcept nogil:
+    cdef Association* association = stream.association
+    cdef uint32_t overflows
+    if association == NULL or stream.handle.fd < 0:
+        return
+    overflows = system_overflows(stream.handle.fd, association.overflows)
+    counter_add(&self.shard.stats.dropped[DROP_QUEUE], <uint32_t>(overflows - association.overflows))
+    association.dropped[DROP_QUEUE] += <uint32_t>(overflows - association.overflows)
+    association.overflows = overflows
+
+
 cdef void datagram_unlisten(Worker* self, Listener* listener) noexcept nogil:
+    datagram_overflows(self, listener)
     while listener.clients.oldest != NULL:
         edge_abort(&self.shard, listener.clients.oldest.stream, CODE_DRAINING, CAUSE_DRAINING)
     clients_stop(listener.clients)

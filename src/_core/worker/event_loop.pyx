@@ -10,6 +10,7 @@ from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
 from pcgrelay._core.edge.limits cimport limits_follow, limits_timer
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove
 from pcgrelay._core.worker.datagram_io cimport datagram_io_clients, datagram_io_stop
+from pcgrelay._core.worker.datagram_sockets cimport datagram_overflows
 from pcgrelay._core.worker.direct_io cimport direct_io_serve
 from pcgrelay._core.edge.streams cimport edge_abort, edge_timer
 from pcgrelay._core.base.handle cimport (
@@ -320,6 +321,8 @@ cdef void tick(Worker* self) noexcept nogil:
         if listener.paused and app_has_room(self):
             listener.paused = False
             worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
+        if listener.clients != NULL:
+            datagram_overflows(self, listener)
         listener = listener.next
     app_forget(self)
     if shard.dying_paths != NULL:

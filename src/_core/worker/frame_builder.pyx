@@ -15,9 +15,9 @@ from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
-from pcgrelay._core.session.datagrams cimport session_datagrams, session_takes_datagrams
+from pcgrelay._core.session.datagrams cimport session_datagrams, session_datagrams_begin, session_takes_datagrams
 from pcgrelay._core.session.session cimport flow_session, session_bundle
-from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS, DROP_QUEUE
+from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream,
 )
@@ -97,20 +97,23 @@ cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
     cdef Result answer
     cdef Buf* buf
     cdef uint32_t room, used
-    cdef uint32_t count = 0
-    while flow.datagrams.head != NULL and session_takes_datagrams(shard, flow):
+    while flow.datagrams.head != NULL:
+        # Before they leave their queues, where they may wait and are counted once.
+        answer = session_datagrams_begin(shard, flow)
+        if answer == RESULT_BUDGET:
+            break
+        if answer != RESULT_OK:
+            edge_session_fail(shard, flow_session(flow), answer)
+            return False
         room = associations_room(flow, WIRE_BODY_MAX)
         buf = buf_alloc(&shard.pool, WIRE_PREFIX + room, False)
         if buf == NULL:
             break
-        used = associations_fill(shard, flow, buf_data(buf) + WIRE_PREFIX, room, &count)
+        used = associations_fill(shard, flow, buf_data(buf) + WIRE_PREFIX, room)
         if used == 0:
             buf_drop(&shard.pool, buf)
             continue
         answer = session_datagrams(shard, flow, buf, used)
-        if answer == RESULT_BUDGET:
-            counter_add(&shard.stats.dropped[DROP_QUEUE], count)
-            break
         if answer != RESULT_OK:
             edge_session_fail(shard, flow_session(flow), answer)
             return False

@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
+from pcgrelay._core.edge.associations cimport association_leave
 from pcgrelay._core.stream.flow cimport Flow, flow_stream_next
 from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS, HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
@@ -32,6 +33,7 @@ cdef enum:
     LISTENER_DATAGRAMS = 5
     LISTENER_ORIGIN = 6
     LISTENER_ORIGIN_SERIAL = 7
+    LISTENER_OVERFLOWS = 8
 
 cdef enum:
     WORKER_CLOSED_PORTS = 33    # of UDP: the time << 16, and the port
@@ -46,6 +48,7 @@ cdef extern from *:
 cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
     cdef Listener* listener = worker.listeners
     cdef uint64_t mark
+    drop_datagrams(worker)
     handover_write(self, &worker.shard)
     closed_ports_write(self, worker)
     while listener != NULL:
@@ -56,8 +59,20 @@ cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
         listener = listener.next
 
 
+# Datagrams that wait for their flow are not in the record: they are counted before their counts are written.
+cdef void drop_datagrams(Worker* worker) noexcept nogil:
+    cdef StreamWalk walk
+    cdef Stream* stream
+    memset(&walk, 0, sizeof(walk))
+    stream = stream_walk_next(&worker.shard, &walk)
+    while stream != NULL:
+        association_leave(&worker.shard, stream)
+        stream = stream_walk_next(&worker.shard, &walk)
+
+
 cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcept nogil:
     cdef uint32_t serial = 0 if listener.clients == NULL else listener.clients.serial
+    cdef uint32_t overflows = 0 if listener.clients == NULL else listener.clients.overflows
     cdef bint datagrams = listener.clients != NULL
     tlv_number(self, LISTENER_NUMBER, &listener.number, 4)
     tlv_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
@@ -68,6 +83,7 @@ cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcep
     tlv_number(self, LISTENER_DATAGRAMS, &datagrams, sizeof(datagrams))
     tlv_number(self, LISTENER_ORIGIN, &listener.origin, 4)
     tlv_number(self, LISTENER_ORIGIN_SERIAL, &listener.origin_serial, 4)
+    tlv_number(self, LISTENER_OVERFLOWS, &overflows, 4)
     if not self.reading or not datagrams:
         return
     listener.handle.kind = HANDLE_DATAGRAMS
@@ -75,7 +91,7 @@ cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcep
         tlv_fail(self, RESULT_NO_MEMORY)
         return
     listener.clients.serial = serial
-    listener.clients.is_restored = True
+    listener.clients.overflows = overflows
     worker.serials = max(worker.serials, serial)
 
 

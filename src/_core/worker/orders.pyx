@@ -23,7 +23,7 @@ from pcgrelay._core.link.mailbox cimport (
     Settings, mailbox_drain, order_free,
 )
 from pcgrelay._core.worker.app_io cimport app_adopt, app_drain, app_listen, app_unlisten
-from pcgrelay._core.worker.datagram_batches cimport batches_drop
+from pcgrelay._core.worker.datagram_batches cimport batches_drop, batches_unlisten
 from pcgrelay._core.worker.datagram_io cimport datagram_io_batch
 from pcgrelay._core.link.relay cimport relay_path_add, relay_path_remove
 from pcgrelay._core.base.result cimport RESULT_OK, Result
@@ -133,6 +133,7 @@ cdef void apply_order(Worker* self, Order* order) noexcept nogil:
         app_listen(self, order)
     elif order.kind == ORDER_UNLISTEN:
         app_unlisten(self, order.args.import_number)
+        batches_unlisten(self, <uint32_t>order.args.import_number)
     elif order.kind == ORDER_DRAIN:
         shard.draining = True
         app_drain(self)

@@ -30,6 +30,7 @@ cdef enum:
     WORKER_CONTROL = 64         # and for what comes with it
     WORKER_PORTS = 65536
     WORKER_BATCHES = 64         # of datagrams that wait for one worker
+    WORKER_UNLISTENED = 16      # imports whose listeners were closed last
 
 cdef struct Listener:
     Handle handle               # first
@@ -74,6 +75,8 @@ cdef struct Worker:
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
     uint32_t serials            # the greatest number of a listener of datagrams
     int batches                 # of datagrams of other workers' sockets, that wait in the mailbox
+    uint32_t unlistens          # orders UNLISTEN that were carried out
+    uint32_t unlistened[WORKER_UNLISTENED]  # the imports of the last of them: of the n-th at n modulo its length
     DatagramSpace* datagrams    # owned; NULL: it has had none yet
     uint32_t* closed_s          # owned, of each local port of UDP: about when it was closed last; 0: it was not
     uint64_t next_tick_us
