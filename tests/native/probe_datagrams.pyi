@@ -13,7 +13,7 @@ def serves(prefixes: list[tuple[int, bytes, int]], client: bytes) -> bool:
     """Whether an import with these prefixes, each (family, 16 bytes, bits), serves a client."""
 
 def is_late(unlistened: list[int], at: int, number: int) -> bool:
-    """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, comes too late after these."""
+    """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, is late after these."""
 
 @final
 class Associations:

@@ -50,7 +50,7 @@ def serves(prefixes: list, client: bytes) -> bool:
 
 
 def is_late(unlistened: list, at: int, number: int) -> bool:
-    """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, comes too late after these."""
+    """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, is late after these."""
     cdef Worker* worker = <Worker*>calloc(1, sizeof(Worker))
     cdef DatagramBatch batch
     if worker == NULL:

@@ -53,6 +53,7 @@ BUNDLE_ENDS, BUNDLE_BEGAN = (
 USED, BUDGET = f"pcgrelay_memory_used_bytes{{{AT}}}", f"pcgrelay_memory_budget_bytes{{{AT}}}"
 OPEN, MOST, BUILD = f"process_open_fds{{{AT}}}", f"process_max_fds{{{AT}}}", f'pcgrelay_build_info{{{AT},version="1"}}'
 REFUSED = f'pcgrelay_refused_total{{{AT},reason="%s"}}'
+DROPPED, SENT = f"pcgrelay_core_datagrams_dropped_%s_total{{{AT}}}", f"pcgrelay_core_datagrams_sent_total{{{AT}}}"
 OTHER = 'pcgrelay_build_info{instance="met-1",version="%s"}'
 
 CASES = {
@@ -112,6 +113,18 @@ CASES = {
         {OPEN: "85x60", MOST: "100x60", BUILD: "1x60"}, {OPEN: "75x60", MOST: "100x60", BUILD: "1x60"}, "30m", AT
     ),
     "PcgrelayFramesDropped": one("core_frames_dropped_total", AT, "0+1200x60", "0+60x60"),
+    "PcgrelayDatagramsDropped": Case(
+        {DROPPED % "queue": "0+10x60", DROPPED % "age": "0+10x60", SENT: "0+1000x60"},
+        {DROPPED % "queue": "0+4x60", DROPPED % "age": "0+4x60", SENT: "0+1000x60"},
+        "30m",
+        AT,
+    ),
+    "PcgrelayDatagramsRefused": Case(
+        {DROPPED % "limit": "0+400x60", DROPPED % "source": "0+400x60"},
+        {DROPPED % "limit": "0+200x60", DROPPED % "source": "0+200x60"},
+        "30m",
+        AT,
+    ),
     "PcgrelayVersionsDiffer": Case(
         {BUILD: "1x1500", OTHER % "2": "1x1500"}, {BUILD: "1x1500", OTHER % "1": "1x1500"}, "24h1m", ""
     ),
