@@ -5,8 +5,9 @@ from pcgrelay._core.link.mailbox cimport StreamEndEvent
 
 
 # Ends of applications' streams that were done as their ends wished, counted by kind and not told one by one: on an edge
-# that opens thousands a second, or is asked for as many names, a tuple and a call of Python for each would be a twentieth of its processor time. Where
-# there is an audit log, what differs between those of a kind goes along, and face/end_bodies makes its lines.
+# that opens thousands a second, or is asked for as many names, a tuple and a call of Python for each would be a
+# twentieth of its processor time. Where there is an audit log, what differs between those of a kind goes along, and
+# face/end_bodies makes its lines.
 cdef enum:
     ENDS_KINDS = 64             # what is of a further kind is told by itself
     ENDS_BUCKETS = 40           # of a time in us: the number of its bits, 2^39 us and more in the last

@@ -247,12 +247,12 @@ cdef struct Stream:
     uint16_t listener           # in whose counts it is; 0: in none
     uint8_t datagram            # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
     uint8_t direct              # it is half of a direct stream
+    uint8_t readable            # the socket may have bytes
+    uint8_t writable            # the socket accepts bytes
+    uint8_t dirty
     bint opener                 # we opened it
     bint unanswered             # the first byte of the far side is awaited, to be timed
     bint bulk                   # its last read filled the room it had
-    bint readable               # the socket may have bytes
-    bint writable               # the socket accepts bytes
-    bint dirty
 
 
 # When it is young no more. Its timer of expiry goes off no later.
