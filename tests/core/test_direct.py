@@ -414,8 +414,8 @@ def test_what_waits_to_be_written_does_not_wait_for_more() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         connection.settimeout(20)
         connection.connect(direct.address)
-        # More than a pair and an empty queue, however little of a read the socket has not taken.
-        until(lambda: direct.node.core.memory()["used_bytes"] > 1_500)
+        # More than a pair, however little of a read the socket has not taken.
+        until(lambda: direct.node.core.memory()["used_bytes"] > 1_024)
         hand_over(direct, target)
         assert read_all(connection) == data
         connection.close()

@@ -9,6 +9,7 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.native.probe import LinkKeys
+from tests.native.probe_store import Outbox
 from tests.reference.ends import End
 from tests.reference.frames import Type, body_encode
 from tests.reference.records import record_open, records_encode
@@ -122,3 +123,16 @@ def test_a_neighbour_that_says_again_and_again_that_it_drains_is_told_of_once(fl
     assert [event for event in node.seen if event[0] == native.EVENT_PEER_DRAINS] == [
         (native.EVENT_PEER_DRAINS, LINK, 0)
     ]
+
+
+def test_what_is_taken_soon_uses_the_beginning_of_the_ring_again() -> None:
+    """The whole ring is megabytes, and the system gives a page of it when it is touched."""
+    box = Outbox()
+    for code in range(0, 300, 3):
+        assert box.put(code)
+        assert not box.put(code + 1)
+        assert not box.put(code + 2)
+        assert box.drain(1) == [code]
+        assert box.place <= 3
+        assert box.drain(64) == [code + 1, code + 2]
+    assert box.drain(64) == []

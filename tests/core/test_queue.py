@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from tests.native.probe import Refusal
 from tests.native.probe_store import Account, Pool, Queue
 
+RING = 256  # bytes of the ring that a queue has for more than one span
+
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from(["own", "borrow"]), st.binary(min_size=1, max_size=400))
-    | st.tuples(st.sampled_from(["sent", "pop", "cut", "settle"]), st.integers(0, 1000)),
+    | st.tuples(st.sampled_from(["sent", "pop", "cut", "settle", "rest"]), st.integers(0, 1000)),
     max_size=80,
 )
 
@@ -49,6 +51,8 @@ def test_bytes_come_out_as_they_went_in(operations: list[tuple[str, bytes | int]
                 first = n % (len(spans) + 1)
                 queue.cut(first)
                 del spans[first:], owned[first:]
+            case "rest", int():
+                queue.rest()
             case "settle", int():
                 assert queue.settle() is None
                 owned = [True] * len(spans)
@@ -96,7 +100,7 @@ def test_what_is_settled_later_fills_what_was_settled_before() -> None:
     queue = Queue(pool)
     queue.borrow(bytearray(b"x" * 5_000))
     assert queue.settle() is None
-    used = pool.used
+    used = pool.used + RING
     for number in range(2):
         queue.borrow(bytearray(bytes([number]) * 5_000))
         assert queue.settle() is None
@@ -126,6 +130,37 @@ def test_it_says_from_where_on_there_was_no_memory() -> None:
 
 def test_a_full_budget_refuses_the_ring() -> None:
     queue = Queue(Pool(100))
+    queue.borrow(bytearray(b"x"))
     with pytest.raises(Refusal, match="NO_MEMORY"):
-        queue.borrow(bytearray(b"x"))
-    assert len(queue) == 0
+        queue.borrow(bytearray(b"y"))
+    assert queue.peek() == [b"x"]
+
+
+def test_one_span_at_a_time_takes_no_memory() -> None:
+    pool = Pool(1 << 20)
+    queue = Queue(pool)
+    for _ in range(3):
+        queue.borrow(bytearray(b"request"))
+        assert pool.used == 0
+        queue.sent(7)
+    queue.borrow(bytearray(b"one"))
+    assert queue.pop() == b"one"
+    assert pool.used == 0
+
+
+def test_a_queue_that_rests_gives_its_ring_back() -> None:
+    pool = Pool(1 << 20)
+    queue = Queue(pool)
+    for number in range(100):
+        queue.borrow(bytearray(b"%02d" % number))
+    queue.sent(198)
+    used = pool.used
+    queue.rest()
+    assert (queue.peek(), pool.used) == ([b"99"], used)
+    queue.sent(2)
+    assert pool.used == used > 0
+    queue.rest()
+    assert pool.used == 0
+    queue.borrow(bytearray(b"again"))
+    queue.borrow(bytearray(b" and again"))
+    assert b"".join(queue.peek()) == b"again and again"

@@ -32,6 +32,7 @@ typedef struct {
     span *ring;
     uint32_t mask, head, count, borrowed;
     uint64_t bytes, owned;
+    span single;
 } queue;
 
 static void (*pool_start)(pool *, uint64_t, uint64_t);
@@ -145,6 +146,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             cut = q.count ? n % (q.count + 1) : 0;
             queue_cut(&q, memory, cut);
             last = first + cut;
+            /* As queue_rest does, which is inline. */
+            if (q.count == 0 && n & 1)
+                queue_free(&q, memory);
         } else if (q.count != 0) {
             span s = queue_pop(&q);
             REQUIRE(s.n == lengths[first] && s.p[0] == marks[first]);

@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.base.buf cimport pool_alloc, pool_free, pool_start, pool_stop
+from pcgrelay._core.base.buf cimport pool_start, pool_stop
 from pcgrelay._core.base.stats cimport COUNT_DATAGRAMS_SENT, DROP_CAUSES
 from pcgrelay._core.edge.associations cimport (
     association_begin, association_end, association_leave, association_push, associations_expire, associations_fill,
@@ -19,7 +19,8 @@ from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.service_tables cimport DatagramImport, DatagramTerms
 from pcgrelay._core.stream.stream cimport (
-    ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, STREAM_OPEN, Association, Stream, stream_restore,
+    ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, STREAM_OPEN, Association, Stream, stream_free, stream_new,
+    stream_restore,
 )
 from pcgrelay._core.worker.datagram_batches cimport batches_is_late, batches_unlisten
 from pcgrelay._core.worker.worker cimport Worker
@@ -110,7 +111,7 @@ cdef class Associations:
 
     def begin(self, number: int, client: bytes, local: bytes, wait_us: int = 200_000) -> bool:
         cdef DatagramTerms terms
-        cdef Stream* stream = <Stream*>pool_alloc(&self.shard.pool, sizeof(Stream))
+        cdef Stream* stream = stream_new(&self.shard.pool, 0)
         if stream == NULL:
             return False
         terms.idle_us = terms.silent_us = 1000000
@@ -136,7 +137,7 @@ cdef class Associations:
         memset(&end, 0, sizeof(end))
         association_leave(self.shard, stream)
         association_end(self.shard, stream, &end)
-        pool_free(&self.shard.pool, stream, sizeof(Stream))
+        stream_free(&self.shard.pool, stream)
         del self.streams[number]
         return end.sent_datagrams, end.received_datagrams, tuple(end.dropped[i] for i in range(DROP_CAUSES))
 

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.session.timers cimport session_acks, session_hoarder, session_tick
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_free
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.edge.records cimport (
     records_data, records_fin, records_may_read, records_tx, records_rx, records_rx_datagrams,
 )
@@ -46,7 +46,7 @@ from pcgrelay._core.session.session cimport (
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream.stream cimport (
     BREAK_NONE, BREAK_TAKEN, DIAL_NONE, FAR_CUT, FAR_OPEN, IN_ENDED, LIFE_LIVE, OUT_FIN_DUE, OUT_SHUT, Stream as
-    CoreStream,
+    CoreStream, stream_free,
 )
 from pcgrelay._core.base.timer cimport Timer, wheel_pop
 from pcgrelay._core.base.wire cimport (
@@ -497,4 +497,4 @@ cdef void free_streams(Shard* shard) noexcept nogil:
         stream = shard.deferred_streams
         shard.deferred_streams = stream.next
         queue_free(&stream.out, &shard.pool)
-        pool_free(&shard.pool, stream, sizeof(CoreStream))
+        stream_free(&shard.pool, stream)

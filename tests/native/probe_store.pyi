@@ -61,6 +61,18 @@ class Queue:
     def settle(self, *, must: bool = False) -> int | None:
         """None, or the index of the first span for which there was no memory."""
     def cut(self, first: int) -> None: ...
+    def rest(self) -> None: ...
+
+@final
+class Outbox:
+    """Events for the control plane. An event is known by its code."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def place(self) -> int:
+        """Where the next event will be put."""
+    def put(self, code: int) -> bool: ...
+    def drain(self, limit: int) -> list[int]: ...
 
 @final
 class Wheel:

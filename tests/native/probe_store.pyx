@@ -7,6 +7,9 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.base.buf cimport (
     buf_data, buf_drop, buf_alloc, pool_alloc, pool_free, pool_start, pool_stop,
 )
+from pcgrelay._core.link.mailbox cimport (
+    EVENT_STREAM_END, Event, Outbox as CoreOutbox, outbox_drain, outbox_put, outbox_start, outbox_stop,
+)
 from pcgrelay._core.base.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_remove
 from pcgrelay._core.base.ports cimport (
     PORTS_ADDRESS, PORTS_ALL, PORTS_FORGET_US, PORTS_AGAIN_US, PORTS_RINGS, PortRing, Ports as CorePorts, ports_choose,
@@ -15,7 +18,7 @@ from pcgrelay._core.base.ports cimport (
 from tests.native.probe cimport check
 from pcgrelay._core.base.queue cimport (
     Account as CoreAccount, Queue as CoreQueue, Span, iovec, queue_cut, queue_free, queue_pop, queue_push, queue_sent,
-    queue_own, queue_vectors,
+    queue_own, queue_rest, queue_vectors,
 )
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.stream.service_tables cimport (
@@ -225,6 +228,40 @@ cdef class Queue:
 
     def cut(self, first: int) -> None:
         queue_cut(&self.queue, &self.pool.pool, first)
+
+    def rest(self) -> None:
+        queue_rest(&self.queue, &self.pool.pool)
+
+
+cdef class Outbox:
+    """Events for the control plane. An event is known by its code."""
+
+    cdef CoreOutbox box
+
+    def __cinit__(self) -> None:
+        if not outbox_start(&self.box, -1):
+            raise MemoryError
+
+    def __dealloc__(self):
+        outbox_stop(&self.box)
+
+    @property
+    def place(self) -> int:
+        """Where the next event will be put."""
+        return self.box.head + self.box.count
+
+    def put(self, code: int) -> bool:
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind = EVENT_STREAM_END
+        event.data.stream.code = code
+        return outbox_put(&self.box, &event, 1)
+
+    def drain(self, limit: int) -> list[int]:
+        cdef Event events[64]
+        cdef uint64_t lost, lost_kept
+        n = outbox_drain(&self.box, events, min(limit, 64), &lost, &lost_kept)
+        return [events[i].data.stream.code for i in range(n)]
 
 
 @cython.no_gc_clear

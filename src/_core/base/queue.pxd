@@ -28,13 +28,14 @@ cdef struct Span:
     Account* account            # or NULL
 
 cdef struct Queue:
-    Span* ring                  # owned; NULL while nothing was ever pushed
+    Span* ring                  # owned, or &single; NULL while nothing was ever pushed
     uint32_t mask
     uint32_t head
     uint32_t count
     uint32_t borrowed           # how many spans at the tail end may be borrowed
     uint64_t bytes
     uint64_t owned              # of these, the bytes of owned spans
+    Span single                 # the ring of one: most queues never hold more. A queue stays where it is therefore
 
 
 cdef inline Span* queue_at(Queue* self, uint32_t i) noexcept nogil:
@@ -77,3 +78,8 @@ cdef void queue_cut(Queue* self, Pool* pool, uint32_t first) noexcept nogil
 
 # Drop everything and free the ring.
 cdef void queue_free(Queue* self, Pool* pool) noexcept nogil
+
+# Free the ring of a queue that is empty: its owner may be idle from now on.
+cdef inline void queue_rest(Queue* self, Pool* pool) noexcept nogil:
+    if self.mask != 0 and self.count == 0:
+        queue_free(self, pool)

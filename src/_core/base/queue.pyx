@@ -29,10 +29,22 @@ cdef inline void span_drop(Span* span, Pool* pool) noexcept nogil:
     buf_drop(pool, span.buf)
 
 
+cdef enum:
+    QUEUE_RING = 8              # spans of the least ring that is allocated
+
+
+cdef inline void ring_free(Queue* self, Pool* pool) noexcept nogil:
+    if self.mask != 0:
+        pool_free(pool, self.ring, (self.mask + 1) * sizeof(Span))
+
+
 cdef bint queue_grow(Queue* self, Pool* pool, bint must) noexcept nogil:
-    cdef uint32_t size = 8 if self.ring == NULL else 2 * (self.mask + 1)
+    cdef uint32_t size = QUEUE_RING if self.mask == 0 else 2 * (self.mask + 1)
     cdef uint32_t i
     cdef Span* ring
+    if self.ring == NULL:
+        self.ring = &self.single
+        return True
     if must:
         ring = <Span*>pool_alloc_must(pool, size * sizeof(Span))
     else:
@@ -41,7 +53,7 @@ cdef bint queue_grow(Queue* self, Pool* pool, bint must) noexcept nogil:
         return False
     for i in range(self.count):
         ring[i] = queue_at(self, i)[0]
-    pool_free(pool, self.ring, 0 if self.ring == NULL else (self.mask + 1) * sizeof(Span))
+    ring_free(self, pool)
     self.ring = ring
     self.mask = size - 1
     self.head = 0
@@ -174,8 +186,7 @@ cdef void queue_cut(Queue* self, Pool* pool, uint32_t first) noexcept nogil:
 
 cdef void queue_free(Queue* self, Pool* pool) noexcept nogil:
     queue_cut(self, pool, 0)
-    if self.ring != NULL:
-        pool_free(pool, self.ring, (self.mask + 1) * sizeof(Span))
+    ring_free(self, pool)
     self.ring = NULL
     self.mask = 0
     self.head = 0

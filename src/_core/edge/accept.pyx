@@ -14,7 +14,7 @@ from pcgrelay._core.edge.lists cimport edge_dirty, edge_wait
 from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_tables_changed, outlets_wait_over
 from pcgrelay._core.edge.setups cimport setup_refused
 from pcgrelay._core.edge.streams cimport (
-    RULE_NONE, edge_abort, edge_count, edge_give_up, edge_name, edge_stream,
+    RULE_NONE, edge_abort, edge_count, edge_give_up, edge_stream,
 )
 from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event, StreamOrder
 from pcgrelay._core.link.shard cimport Shard, shard_event
@@ -122,7 +122,7 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
 
 # The record of an application's connection; NULL: no memory, and the event was given.
 cdef inline Stream* stream_of(Shard* shard, const Import* entry, int fd, const StreamOrder* order) noexcept nogil:
-    cdef Stream* stream = edge_stream(shard, fd, True)
+    cdef Stream* stream = edge_stream(shard, fd, True, entry.service, entry.service_length)
     if stream == NULL:
         give_refusal(shard, <int>entry.number, entry, order, CAUSE_BUDGET)
         return NULL
@@ -131,7 +131,6 @@ cdef inline Stream* stream_of(Shard* shard, const Import* entry, int fd, const S
     edge_count(shard, stream, 1)
     stream.writable = True
     stream.readable = True
-    edge_name(stream, entry.service, entry.service_length)
     limits_watch(shard, stream)
     return stream
 

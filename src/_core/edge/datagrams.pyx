@@ -17,7 +17,7 @@ from pcgrelay._core.edge.clients cimport ClientSource, clients_add, clients_serv
 from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty
 from pcgrelay._core.edge.setups cimport setup_answered
-from pcgrelay._core.edge.streams cimport edge_abort, edge_count, edge_name, edge_stream, edge_watch_association
+from pcgrelay._core.edge.streams cimport edge_abort, edge_count, edge_stream, edge_watch_association
 from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, Event
 from pcgrelay._core.link.shard cimport shard_event
 from pcgrelay._core.session.session cimport Session
@@ -85,7 +85,7 @@ cdef bint make_room(Shard* shard, Clients* clients, const DatagramImport* terms,
 cdef Association* begin(Shard* shard, Clients* clients, const Import* entry, Flow* flow, const uint8_t* client,
                         const uint8_t* local, uint32_t hash) noexcept nogil:
     cdef Association* fresh
-    cdef Stream* stream = edge_stream(shard, -1, True)
+    cdef Stream* stream = edge_stream(shard, -1, True, entry.service, entry.service_length)
     cdef uint32_t cause
     if stream == NULL:
         association_drop(shard, NULL, DROP_QUEUE)
@@ -97,7 +97,6 @@ cdef Association* begin(Shard* shard, Clients* clients, const Import* entry, Flo
     if clients.counts != 0:
         counter_add(&shard.stats.of_listener[clients.counts].accepted, 1)
     edge_count(shard, stream, 1)
-    edge_name(stream, entry.service, entry.service_length)
     cause = CAUSE_BUDGET
     if association_begin(shard, stream, &entry.datagrams.terms):
         fresh = stream.association

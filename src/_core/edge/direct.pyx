@@ -1,7 +1,6 @@
 from libc.stdint cimport uint64_t
 
 from pcgrelay._core.base.atomics cimport counter_add
-from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.base.stats cimport COUNT_APPLICATION_SENT
 from pcgrelay._core.base.timer cimport timer_set
@@ -9,11 +8,13 @@ from pcgrelay._core.edge.lists cimport edge_direct_add, edge_dirty
 from pcgrelay._core.edge.setups cimport setup_answered, setup_rx_fin
 from pcgrelay._core.edge.streams cimport RULE_NONE, edge_check_done, edge_linger
 from pcgrelay._core.link.shard cimport Shard
-from pcgrelay._core.stream.stream cimport DIAL_TRYING, OUT_FIN_DUE, STREAM_RX_FIN, STREAM_TX_FIN, Stream, stream_step
+from pcgrelay._core.stream.stream cimport (
+    DIAL_TRYING, OUT_FIN_DUE, STREAM_RX_FIN, STREAM_TX_FIN, Stream, stream_new, stream_step,
+)
 
 
 cdef bint direct_begin(Shard* shard, Stream* stream, uint64_t due_us) noexcept nogil:
-    cdef Stream* partner = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+    cdef Stream* partner = stream_new(&shard.pool, 0)
     if partner == NULL:
         return False
     partner.handle.kind = HANDLE_STREAM

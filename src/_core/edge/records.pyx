@@ -11,7 +11,7 @@ from pcgrelay._core.edge.limits cimport limits_of_export, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
-    edge_dropped, edge_grant, edge_hold, edge_linger, edge_lingers, edge_name,
+    edge_dropped, edge_grant, edge_hold, edge_linger, edge_lingers,
     edge_stream,
 )
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late, stream_flow
@@ -252,7 +252,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
         return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     if flow.streams.count >= EDGE_STREAMS_MAX:
         return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
-    stream = edge_stream(shard, -1, False)
+    stream = edge_stream(shard, -1, False, record.service, record.service_length)
     if stream == NULL:
         return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     stream.flow = flow
@@ -260,7 +260,6 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
     stream.id = record.stream
     stream.datagram = record.transport == TRANSPORT_DATAGRAM
     stream_step(stream, STREAM_RX_OPEN)
-    edge_name(stream, record.service, record.service_length)
     if not map_put(&flow.streams, stream.id, stream):
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)

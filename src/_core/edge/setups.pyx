@@ -27,7 +27,7 @@ from pcgrelay._core.stream.meter cimport (
 from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, FAR_OPEN, LIFE_FINISHED, PLACE_READY, SETUP_FAILED, SETUP_TRYING, SETUP_UP, STREAM_AGAIN,
-    STREAM_HALF_REMOTE, STREAM_IDLE, TX_RESET, Setup, Stream, stream_restore, stream_step,
+    STREAM_HALF_REMOTE, STREAM_IDLE, TX_RESET, Setup, Stream, stream_free, stream_new, stream_restore, stream_step,
 )
 
 
@@ -270,7 +270,7 @@ cdef bint setup_leave_flow(Shard* shard, Stream* stream, uint32_t code) noexcept
     cdef Flow* flow = stream_flow(stream)
     cdef Stream* rest = NULL
     if stream.state != STREAM_IDLE and stream.far == FAR_OPEN:
-        rest = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+        rest = stream_new(&shard.pool, 0)
         if rest == NULL:
             return False
     if stream.place == PLACE_READY:
@@ -295,7 +295,7 @@ cdef bint setup_leave_flow(Shard* shard, Stream* stream, uint32_t code) noexcept
     stream_restore(rest, stream.state)
     if not map_put(&flow.streams, rest.id, rest):
         # Its place was freed just now.
-        pool_free(&shard.pool, rest, sizeof(Stream))
+        stream_free(&shard.pool, rest)
         return True
     edge_ready(shard, rest)
     return True

@@ -1,7 +1,6 @@
 # The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
 # It makes no system call: it marks on each Stream what the worker must do.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.link.shard cimport Shard
@@ -25,14 +24,10 @@ cdef enum:
 # Note that the target has accepted the connection.
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
 
-# Make a stream over fd (-1: none yet); NULL: the budget is used up.
-cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil
+# Make a stream of this service over fd (-1: none yet); NULL: the budget is used up.
+cdef Stream* edge_stream(Shard* shard, int fd, bint opener, const uint8_t* service, uint32_t length) noexcept nogil
 # Count an open stream (n = 1) or one less (n = -1) for its service, once its number is known.
 cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil
-
-cdef inline void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
-    memcpy(stream.service, service, length)
-    stream.service_length = length
 
 # Grant the far edge so many bytes ahead of what the application has read; return the new limit.
 cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil

@@ -2,7 +2,6 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter32_add, counter_add
-from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.base.organisation cimport organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
@@ -32,16 +31,17 @@ from pcgrelay._core.stream.stream cimport (
     LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
     STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_OPEN,
     STREAM_TX_ACCEPT, STREAM_TX_OPEN, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_is_pending,
-    stream_is_shadow, stream_may, stream_step,
+    stream_is_shadow, stream_may, stream_new, stream_step,
 )
 
 
 # -- birth ------------------------------------------------------------------------------------------------------------
 
-cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
-    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+cdef Stream* edge_stream(Shard* shard, int fd, bint opener, const uint8_t* service, uint32_t length) noexcept nogil:
+    cdef Stream* stream = stream_new(&shard.pool, length)
     if stream == NULL:
         return NULL
+    memcpy(stream.service, service, length)
     stream.handle.kind = HANDLE_STREAM
     stream.handle.fd = fd
     stream.timer.owner = stream

@@ -23,7 +23,7 @@ from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESU
 from pcgrelay._core.stream.stream cimport (
     ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED,
     FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP,
-    STREAM_IDLE, Association, Dial, Setup, Stream, stream_restore, stream_young_until,
+    STREAM_IDLE, Association, Dial, Setup, Stream, stream_free, stream_new, stream_restore, stream_young_until,
 )
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.base.timer cimport timer_set
@@ -165,6 +165,7 @@ cdef void port_fields(Tlv* self, Shard* shard, Handle* handle) noexcept nogil:
 
 cdef void stream_fields(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
     cdef uint8_t state = stream.state
+    cdef uint32_t length = stream.service_length
     tlv_descriptor(self, TAG_SOCKET, &stream.handle.fd)
     stream.handle.shared = stream.handle.fd >= 0
     port_fields(self, shard, &stream.handle)
@@ -186,7 +187,9 @@ cdef void stream_fields(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_PROGRESS, &stream.progress, 8)
     tlv_number(self, TAG_RULE, &stream.rule, 4)
     tlv_number(self, TAG_CODE, &stream.code, 4)
-    tlv_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
+    if not self.reading:
+        # Else it was read first, as the record was made for it.
+        tlv_number(self, TAG_SERVICE_LENGTH, &length, 4)
     tlv_number(self, TAG_TARGET, &stream.target, 1)
     tlv_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
     tlv_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
@@ -383,7 +386,7 @@ cdef Stream* half_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
 # Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
 # yet, and what is finished for its application has nothing of it any more.
 cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, uint64_t due_us) noexcept nogil:
-    if stream.service_length > WIRE_SERVICE_MAX or stream.broken > BREAK_LEFT or stream.listener >= STATS_LISTENERS:
+    if stream.broken > BREAK_LEFT or stream.listener >= STATS_LISTENERS:
         return False
     if stream.datagram and flow == NULL:
         return False
@@ -411,7 +414,13 @@ cdef bint association_is_sound(const Stream* stream) noexcept nogil:
 
 cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexcept nogil:
     cdef uint64_t due_us = 0, young_us = 0
-    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+    cdef uint32_t length = 0
+    cdef Stream* stream
+    tlv_number(self, TAG_SERVICE_LENGTH, &length, 4)
+    if length > WIRE_SERVICE_MAX:
+        tlv_fail(self, RESULT_BAD_FIELD)
+        return NULL
+    stream = stream_new(&shard.pool, length)
     if stream == NULL:
         tlv_fail(self, RESULT_NO_MEMORY)
         return NULL
@@ -421,7 +430,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
     stream_fields(self, shard, stream)
     tlv_number(self, TAG_TIMER, &due_us, 8)
     tlv_number(self, TAG_YOUNG, &young_us, 8)
-    tlv_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
+    tlv_bytes(self, TAG_SERVICE, stream.service, length)
     queue_read(self, TAG_OUT, shard, &stream.out)
     dials_read(self, shard, stream)
     setup_read(self, shard, stream)
@@ -435,7 +444,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
         dials_free(shard, stream)
         setup_drop(shard, stream)
         pool_free(&shard.pool, stream.association, sizeof(Association))
-        pool_free(&shard.pool, stream, sizeof(Stream))
+        stream_free(&shard.pool, stream)
         return NULL
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)

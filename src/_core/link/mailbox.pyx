@@ -98,6 +98,9 @@ cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t
         self.head = (self.head + 1) % OUTBOX_PLACES
         self.count -= 1
         n += 1
+    if self.count == 0:
+        # So only as much of the ring is touched, and takes memory, as has ever waited.
+        self.head = 0
     lost[0] = self.lost
     lost_kept[0] = self.lost_kept
     self.lost = 0

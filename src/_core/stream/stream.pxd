@@ -17,11 +17,12 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
-from pcgrelay._core.base.buf cimport Buf
+from pcgrelay._core.base.buf cimport Buf, Pool, pool_alloc, pool_free
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.base.stats cimport DROP_CAUSES
 from pcgrelay._core.base.timer cimport Timer
+from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX
 from pcgrelay._core.stream.meter cimport Meter
 
 
@@ -198,6 +199,7 @@ cdef struct AssociationList:
     Association* head
     Association* tail
 
+# Thousands may be open and idle, so it is kept small: a byte for a flag, and only as much of service as its name has.
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
@@ -228,8 +230,7 @@ cdef struct Stream:
     int number                  # of the import or export; -1: unknown
     uint32_t rule
     uint32_t code
-    uint32_t service_length
-    uint8_t service[64]         # its name, for the log
+    uint16_t listener           # in whose counts it is; 0: in none
     uint8_t target              # which of the export's addresses is being tried
     uint8_t elsewhere           # the worker that gets its socket for session, plus 1; 0: none
     uint8_t cause
@@ -244,16 +245,31 @@ cdef struct Stream:
     uint8_t far                 # StreamFar
     uint8_t life                # StreamLife
     uint8_t young               # its connection to a target has no keep-alive, and gets it if it lives so long
-    uint16_t listener           # in whose counts it is; 0: in none
     uint8_t datagram            # it carries datagrams: an association. Neither credit nor DATA nor FIN is for it
     uint8_t direct              # it is half of a direct stream
+    uint8_t opener              # we opened it
+    uint8_t unanswered          # the first byte of the far side is awaited, to be timed
+    uint8_t bulk                # its last read filled the room it had
     uint8_t readable            # the socket may have bytes
     uint8_t writable            # the socket accepts bytes
     uint8_t dirty
-    bint opener                 # we opened it
-    bint unanswered             # the first byte of the far side is awaited, to be timed
-    bint bulk                   # its last read filled the room it had
+    uint8_t service_length
+    uint8_t service[WIRE_SERVICE_MAX]  # its name, for the log; the record ends with it (stream_new)
 
+
+# The bytes of a record whose service has a name of so many.
+cdef inline size_t stream_size(uint32_t service_length) noexcept nogil:
+    return sizeof(Stream) - WIRE_SERVICE_MAX + service_length
+
+# A zeroed record with room for the name of its service; NULL: the budget is used up.
+cdef inline Stream* stream_new(Pool* pool, uint32_t service_length) noexcept nogil:
+    cdef Stream* stream = <Stream*>pool_alloc(pool, stream_size(service_length))
+    if stream != NULL:
+        stream.service_length = <uint8_t>service_length
+    return stream
+
+cdef inline void stream_free(Pool* pool, Stream* stream) noexcept nogil:
+    pool_free(pool, stream, stream_size(stream.service_length))
 
 # When it is young no more. Its timer of expiry goes off no later.
 cdef inline uint64_t stream_young_until(const Stream* self) noexcept nogil:

@@ -20,7 +20,7 @@ from pcgrelay._core.base.linux cimport (
     socket,
 )
 from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, StreamOrder, mailbox_put, order_new
-from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own_counted
+from pcgrelay._core.base.queue cimport queue_free, queue_own_counted, queue_rest, queue_sent
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
@@ -295,6 +295,7 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
             return
         queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
         edge_wrote(&self.shard, stream, <uint64_t>sent)
+    queue_rest(&stream.out, &self.shard.pool)
     if stream.out.count == 0 and stream.output == OUT_FIN_DUE:
         # If both sides have ended, closing the socket sends FIN as well, with one call less.
         if stream.state != STREAM_CLOSED or stream.far == FAR_CUT:

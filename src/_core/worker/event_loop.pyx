@@ -40,7 +40,7 @@ from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport tables_drop
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
-from pcgrelay._core.stream.stream cimport LIFE_LIVE, Dial, Stream, stream_young_until
+from pcgrelay._core.stream.stream cimport LIFE_LIVE, Dial, Stream, stream_free, stream_young_until
 from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.worker.rounds cimport ROUND_STREAMS, rounds_drop, rounds_go_on
 from pcgrelay._core.worker.lane_io cimport (
@@ -355,7 +355,7 @@ cdef void free_deferred(Worker* self, bint all) noexcept nogil:
         stream = shard.deferred_streams
         shard.deferred_streams = stream.next
         queue_free(&stream.out, &shard.pool)
-        pool_free(&shard.pool, stream, sizeof(Stream))
+        stream_free(&shard.pool, stream)
     while shard.deferred_lanes != NULL:
         lane = shard.deferred_lanes
         shard.deferred_lanes = lane.next
