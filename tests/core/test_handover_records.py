@@ -101,7 +101,9 @@ LOSTS = {(WORKER, LANE, 18), (WORKER, LANE, 19)}
 PORTS = {(WORKER, 18)}
 # The first epoch whose datagram key may be used.
 DATAGRAM_KEYS = {(WORKER, SESSION, FLOW, way, 16) for way in (2, 3)} | {(WORKER, LANE, way, 16) for way in (7, 8)}
-ELSE = STEPS | TURNS | LOSTS | PORTS | DATAGRAM_KEYS
+# How soon the far edge acknowledges: as of old.
+ACKS = {(WORKER, SESSION, FLOW, 46)}
+ELSE = STEPS | TURNS | LOSTS | PORTS | DATAGRAM_KEYS | ACKS
 
 
 # Which descriptor it is, in the order of all; and when what is half-closed ends, which begins anew.

@@ -33,8 +33,8 @@ FILE = "file"  # a path on this machine
 _FIELDS = {
     NAME: "bearer destination edge exporters from_organisation listener name nearest node observer on organisation "
     "origin outlet peer service source subject to_organisation via shares",
-    WORD: "act cause code direction error group kind limit minimum phase priority purpose result role suite tls_suite "
-    "version part what where",
+    WORD: "act cause code direction dropped error group kind limit minimum phase priority protocol purpose result role "
+    "suite tls_suite version part what where",
     SENTENCE: "changes detail lines mend policy problem reason rule rule_text rules sentence",
     TIME: "days not_after not_before since started taken until",
     DIGEST: "certificates cosigner ed25519 holds id keys known_root ml_dsa_44 old_root root serial sha256 signature "

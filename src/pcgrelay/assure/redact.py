@@ -18,17 +18,17 @@ HIDDEN = "(not shown)"
 # Addresses, payload of probes, files, and persons; by the name of the key, in whatever table.
 HIDDEN_KEYS = frozenset(
     "address admin admin_group also bundle certificate crl discover endpoints group inventory key listen networks "
-    "owner password probe_expect probe_send revoked signers source state target trust user".split()
+    "owner password probe_expect probe_send revoked signers source sources state target trust user".split()
 )
 SHOWN_KEYS = frozenset(
     "access allow approvals audit auto bearer caller careful change clearances connect_timeout_ms direct drill every "
     "exercise export fleet for format half_closed_s half_open_per_source half_open_total handshake_deadline_ms holds "
     "identity idle_timeout_s import keep_days kind lanes level link links log mark marking max_duration_s max_streams "
-    "max_streams_per_organisation members memory metrics mode most_days name needs new_streams_per_second node "
-    "organisation outlet page paper path_wait_ms peer peers policy post_quantum precedence priority probe "
-    "probe_interval_ms proxy realm reason reference rekey_bytes rekey_frames rekey_s relay relays renewal_age_s "
-    "renewal_interval_s role roles service share srv store streams suites supported_until transit until weight window "
-    "workers zone assure origin".split()
+    "max_streams_per_organisation max_streams_per_source members memory metrics mode most_days name needs "
+    "new_streams_per_second node organisation outlet page paper path_wait_ms peer peers policy post_quantum "
+    "precedence priority probe probe_interval_ms protocol proxy realm reason reference rekey_bytes rekey_frames "
+    "rekey_s relay relays renewal_age_s renewal_interval_s role roles service share srv store streams suites "
+    "supported_until transit until weight window wait_ms workers zone assure origin".split()
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -147,10 +148,10 @@ async def test_streams_go_where_the_probe_was_answered(monkeypatch: pytest.Monke
     said = targets._said
     silent, changed = ("192.0.2.1", free_port()), list[tuple[tuple[str, int], ...]]()
 
-    async def swallowed(where: tuple[str, int], send: bytes, expect: bytes, source: str | None) -> bool:
+    async def swallowed(where: tuple[str, int], *how: Any) -> bool:
         if where == silent:
             await asyncio.Event().wait()
-        return await said(where, send, expect, source)
+        return await said(where, *how)
 
     monkeypatch.setattr(targets, "_said", swallowed)
     async with serving(says_nothing) as port:
