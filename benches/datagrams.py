@@ -10,8 +10,9 @@ from benches.chain import Chain
 from benches.generator import DatagramLoad, measure
 from benches.settings import Settings
 
-# The load keeps at most so many underway, by how many associations there are: what a queue holds, and no more.
-IN_FLIGHT = {1: 64, 64: 128}
+# The load keeps at most so many underway together: what the sockets of every peer hold, whose size is the system's.
+IN_FLIGHT = 64
+ASSOCIATIONS = (1, 64)
 SIZES = (64, 200, 1_200)
 CALLS, PACKETS_EACH_S, CALL_S = 20, 50, 2.0
 QUERIES = 32
@@ -60,12 +61,12 @@ def _measured(at_least_s: float = 0.0, **options: int) -> Callable[[Chain, Setti
 
 def _flow(size: int, associations: int) -> Case:
     several = f"{associations} associations" if associations > 1 else "1 association"
-    run = _measured(flow=associations, in_flight=IN_FLIGHT[associations], size=size)
+    run = _measured(flow=associations, in_flight=IN_FLIGHT, size=size)
     return Case(f"{size:,} B, {several}", "flow", run, relayed=True)
 
 
 CASES = [
-    *(_flow(size, associations) for associations in IN_FLIGHT for size in SIZES),
+    *(_flow(size, associations) for associations in ASSOCIATIONS for size in SIZES),
     Case(
         f"{CALLS} calls", "calls", _measured(CALL_S, calls=CALLS, pace=PACKETS_EACH_S, size=200), relayed=True
     ),

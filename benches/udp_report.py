@@ -119,7 +119,8 @@ def section(content: Mapping[str, Any]) -> str:
     parts = [
         f"Measured {machine['when']} at commit {machine['commit']}: {machine['processors']} x {machine['processor']}, "
         f"Linux {machine['kernel']}, {rounds} rounds; others took {median(others):.2f} cores at the median, "
-        f"{max(others):.2f} at most, and the load average was {machine['load_average'][0]:.0f}.\n"
+        f"{max(others):.2f} at most, and the load average was {machine['load_average'][0]:.0f}.\n",
+        *([content["note"] + "\n"] if "note" in content else []),  # of a run that was not whole
     ]
     for topology in (PAIR, CHAIN):
         mine = [row for row in datagrams(rows) if row["topology"] == topology]

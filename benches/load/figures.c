@@ -74,8 +74,9 @@ double samples_us(struct samples *samples, double quantile)
     return samples->tenths_us[at] / 10.0;
 }
 
-/* User and system time of a process with all its threads, those that ended included. */
-static double pid_cpu_s(int pid)
+/* User and system time of a process with all its threads, those that ended included; ended: with that of processes
+ * that it started, which have ended, too. */
+static double pid_cpu_s(int pid, bool ended)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -85,15 +86,18 @@ static double pid_cpu_s(int pid)
     size_t n = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[n] = 0;
-    /* The name is in brackets and may hold anything; fields 14 and 15 of the line are the 12th and 13th behind it. */
+    /* The name is in brackets and may hold anything; fields 14 to 17 of the line are the 12th to 15th behind it. */
     char *at = strrchr(text, ')');
     unsigned long user, system;
-    if (!at || sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    long ended_user, ended_system;
+    if (!at || sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &user, &system,
+                      &ended_user, &ended_system) != 4)
         fail("%s is not understood", path);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    double ticks = (double)(user + system) + (ended ? (double)(ended_user + ended_system) : 0);
+    return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-/* Of what a process has started too; what has ended meanwhile is not counted. */
+/* Of what a process has started too, be it there or ended. */
 static double tree_cpu_s(int pid)
 {
     char path[64];
@@ -105,14 +109,14 @@ static double tree_cpu_s(int pid)
     if (file)
         fclose(file);
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    return sum + (access(path, R_OK) ? 0 : pid_cpu_s(pid));
+    return sum + (access(path, R_OK) ? 0 : pid_cpu_s(pid, true));
 }
 
 struct usage usage_now(void)
 {
     struct usage usage = {0};
     for (int i = 0; i < options.pid_count; i++)
-        usage.of_pid[i] = options.with_children ? tree_cpu_s(options.pids[i]) : pid_cpu_s(options.pids[i]);
+        usage.of_pid[i] = options.with_children ? tree_cpu_s(options.pids[i]) : pid_cpu_s(options.pids[i], false);
     struct rusage own;
     getrusage(RUSAGE_SELF, &own);
     usage.own = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec) +
