@@ -118,8 +118,8 @@ def section(content: Mapping[str, Any]) -> str:
     rounds = 1 + max(row["round"] for row in rows)
     parts = [
         f"Measured {machine['when']} at commit {machine['commit']}: {machine['processors']} x {machine['processor']}, "
-        f"Linux {machine['kernel']}, {rounds} rounds; others took {median(others):.2f} cores at the median, "
-        f"{max(others):.2f} at most, and the load average was {machine['load_average'][0]:.0f}.\n",
+        f"Linux {machine['kernel']}, {rounds} round{'s' if rounds > 1 else ''}; others took {median(others):.2f} cores "
+        f"at the median, {max(others):.2f} at most, and the load average was {machine['load_average'][0]:.0f}.\n",
         *([content["note"] + "\n"] if "note" in content else []),  # of a run that was not whole
     ]
     for topology in (PAIR, CHAIN):
