@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.link.link import Link
-from pcgrelay.messages import Carry
+from pcgrelay.messages import Carry, PathOpen
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.path.relay_path import RelayPath
 from pcgrelay.session.pending import GLARE, glare_refusal
@@ -21,7 +21,7 @@ from tests.support.waiting import until_async as until
 
 LESSER = NodeId("police.example", KENT, "kent-1")
 GREATER = NodeId("police.example", MET, "met-1")
-SHORT = {"members": ["*"], "handshake_deadline_ms": 4_000}
+SHORT = {"members": ["*"], "handshake_deadline_ms": 6_000}
 
 
 @pytest.fixture
@@ -72,44 +72,57 @@ def test_a_set_up_that_was_alone_goes_on() -> None:
 
 
 class Slow:
-    """A relay that holds back what is carried for sessions that one edge began, until it is let go."""
+    """A relay that holds back what is carried for sessions, by who began them, until it is let go."""
 
-    def __init__(self, relay: Running, edge: NodeId, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         self._true: Callable[[RelayPath, Link, Carry], None] = relay.relay.paths._carried
-        self._edge = edge
-        self._held: list[tuple[RelayPath, Link, Carry]] | None = []
+        self._held: dict[NodeId, list[tuple[RelayPath, Link, Carry]]] = {LESSER: [], GREATER: []}
         monkeypatch.setattr(relay.relay.paths, "_carried", self._carried)
 
     def _carried(self, relayed: RelayPath, link: Link, message: Carry) -> None:
-        if self._held is not None and relayed.source == self._edge:
-            self._held.append((relayed, link, message))
+        if relayed.source in self._held:
+            self._held[relayed.source].append((relayed, link, message))
         else:
             self._true(relayed, link, message)
 
-    def let_go(self) -> None:
-        held, self._held = self._held, None
-        for each in held or ():
+    def let_go(self, edge: NodeId) -> None:
+        for each in self._held.pop(edge):
             self._true(*each)
 
 
-async def both_begin(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, slow: NodeId) -> tuple[Slow, Running, Running]:
-    """Each edge imports of the other. The lesser begins when it has been asked, and has waited for long enough."""
+async def both_begin(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> tuple[Slow, Running, Running]:
+    """Each edge imports of the other. The lesser wants to begin, is asked, and begins then, too.
+
+    The relay holds back what the greater asks for until the lesser wants to begin: else that one gives way first.
+    """
     ((relay, port),) = await relays(nodes, 1)
-    held = Slow(relay, slow, monkeypatch)
+    held = Slow(relay, monkeypatch)
 
     def tables(mine: str, other: str) -> dict[str, Any]:
         entry = {"service": f"custody@{other}", "listen": f"127.0.0.1:{free_port()}"}
         return {"links": [dial(1, port)], "exports": [export(other)], "imports": [entry], "policy": dict(SHORT)}
 
     kent = await nodes.start(KENT, "kent-1", **tables(KENT, MET))
-    true = kent.edge.sessions._establish
-    is_asked = asyncio.Event()
+    true, true_asked = kent.edge.sessions._establish, relay.relay.paths._asked
+    wants, is_asked = asyncio.Event(), asyncio.Event()
+    held_back: list[tuple[Link, PathOpen]] = []
 
     async def establish(*arguments: Any) -> None:
+        wants.set()
+        for each in held_back:
+            true_asked(*each)
+        held_back.clear()
         await is_asked.wait()
         await true(*arguments)
 
+    def asked(link: Link, message: PathOpen) -> None:
+        if message.source == GREATER.uri and not wants.is_set():
+            held_back.append((link, message))
+        else:
+            true_asked(link, message)
+
     monkeypatch.setattr(kent.edge.sessions, "_establish", establish)
+    monkeypatch.setattr(relay.relay.paths, "_asked", asked)
     met = await nodes.start(MET, "met-1", **tables(MET, KENT))
     await until(lambda: any(not session.initiator for session in kent.edge.sessions))
     is_asked.set()
@@ -119,10 +132,11 @@ async def both_begin(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, slow: NodeId
 
 @pytest.mark.parametrize("slow", [LESSER, GREATER], ids=["the lesser is slow", "the greater is slow"])
 async def test_one_of_two_sessions_goes_on(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, slow: NodeId) -> None:
-    held, kent, met = await both_begin(nodes, monkeypatch, slow)
+    held, kent, met = await both_begin(nodes, monkeypatch)
+    held.let_go(GREATER if slow == LESSER else LESSER)
     await until(lambda: kent.sessions_up() and met.sessions_up())
-    held.let_go()
-    await until(lambda: len(list(kent.edge.sessions)) == len(list(met.edge.sessions)) == 1, 15)
+    held.let_go(slow)
+    await until(lambda: len(list(kent.edge.sessions)) == len(list(met.edge.sessions)) == 1, 30)
     (at_kent,), (at_met,) = kent.edge.sessions, met.edge.sessions
     assert at_kent.id == at_met.id
     assert at_kent.state is at_met.state is State.UP
