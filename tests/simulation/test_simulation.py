@@ -98,7 +98,7 @@ def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
     assert sum(outcome["whole"] for outcome in outcomes) > 300
     assert sum(len(outcome["pauses_ms"]) for outcome in outcomes) > 40
     for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset",
-                 "hand-over", "hand-over given up", "renewal agreed", "steps mixed"):  # fmt: skip
+                 "hand-over", "hand-over given up", "renewal agreed", "renewal unheard", "steps mixed"):  # fmt: skip
         assert counts[what] > 0
 
 
