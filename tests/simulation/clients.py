@@ -16,6 +16,8 @@ NAME = b"datagrams"
 TERMS = (3_000, 2_000, 200)  # idle, silent and wait, in milliseconds
 BOUNDS = (40, 4, 200, ())  # associations, of one address, each second; all addresses
 SAYS, PACE_US = 20, 100_000  # of a client that no network fails
+HARM_MS = 5_000  # so long what operations do goes on at most: what is held, still, or silent
+WELL_MS = 60_000  # for sessions to be up at both edges: a lost way is waited for, and another set-up has to be tried
 
 
 class Clients:
@@ -49,9 +51,15 @@ class Clients:
         return number
 
 
-def check_clients(world: World, edges: list[Edge]) -> None:
-    """In a quiet world a client is answered, however much has happened to the gateway before."""
-    askers = [edge.clients.ask(SAYS, PACE_US, sure=True) for edge in edges if edge.alive and edge.clients.is_there]
+def check_clients(world: World, quiet_us: int) -> None:
+    """In a quiet world a client is answered, however much has happened to the gateway before.
+
+    quiet_us: when the last operation had begun. An edge that is not back yet, or has no session that works, drops what
+    clients say, as it must; so both edges get their time for that first.
+    """
+    world.run_for(max(0, HARM_MS - (world.later.now_us - quiet_us) / 1000))
+    world.wait_for_sessions(WELL_MS)
+    askers = [edge.clients.ask(SAYS, PACE_US, sure=True) for edge in map(world.edge, (0, 1))]
     world.run_for(SAYS * PACE_US / 1000 + 1_000)
     for asker in askers:
         if not world.library.virtual_client_heard(asker, True):

@@ -242,7 +242,9 @@ class Edge(Node):
         elif kind == "refuse" and end.initiator and not end.is_answered:
             end.is_final = rest[1]
             self._dropped(end)
-            if session is not None:
+            if session is not None and session.state == "asking" and session.path is end:
+                self.close(session, CODE_UNREACHABLE)
+            elif session is not None:
                 session.changed()
         elif kind == "close":
             self._lost(end)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.simulation.clients import SAYS
 from tests.simulation.scenario import CLIENT_KINDS, KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
 from tests.simulation.worlds import Worlds, simulation
 
@@ -145,6 +146,32 @@ def test_worlds_with_clients_are_what_they_are_meant_to_be(worlds: Worlds) -> No
     for what in ("done", "limit", "far-reset", "session-lost", "target-refused"):
         assert counts[f"association {what}"] > 0, counts
     assert counts["hand-over"] > 0
+
+
+# The edge that keeps the session, and both, are away when nothing happens any more; or one is back before the other.
+KILLED_ALONE = [Operation("kill_edge", 0, 2_400)]
+KILLED_TOGETHER = [Operation("kill_edge", 0), Operation("kill_edge", 1)]
+BACK_IN_TURN = [Operation("kill_edge", 0, 600), Operation("kill_edge", 1)]
+
+
+@pytest.mark.parametrize("killed", [KILLED_ALONE, KILLED_TOGETHER, BACK_IN_TURN])
+def test_what_clients_say_in_the_end_has_two_edges_and_a_session(worlds: Worlds, killed: list[Operation]) -> None:
+    """A client of each edge is asked, and no sooner: without a session an edge drops what is said, as it must."""
+    for seed in (2, 4, 8):
+        shape = Scenario(seed=seed, clients=True, delay_us=30_000, relays_linked=True, operations=killed)
+        outcome = worlds.outcome(shape)
+        assert outcome["fault"] == "", shape.text()
+        assert outcome["counts"]["clients said"] == 2 * SAYS
+
+
+def test_a_session_that_a_relay_refuses_is_asked_for_again_at_once(worlds: Worlds) -> None:
+    """As by `session/table.py`: a refusal ends the attempt, and not the deadline of its set-up, which is 10 s."""
+    for seed in (1, 3, 5, 7, 11):
+        shape = Scenario(seed=seed, clients=True, delay_us=30_000, relays_linked=True, operations=BACK_IN_TURN)
+        outcome = worlds.outcome(shape)
+        assert outcome["fault"] == "", shape.text()
+        assert outcome["sessions"] > 2
+        assert outcome["virtual_ms"] < 15_000
 
 
 def test_worlds_with_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:

@@ -241,14 +241,19 @@ class World:
 
     def begin(self) -> None:
         """Until all sessions are there for both edges; a budget may be too small for one."""
+        self.wait_for_sessions(BEGIN_MS)
+
+    def wait_for_sessions(self, most_ms: int) -> None:
+        """Wait until both edges have sessions, and none that is not up; no longer than most_ms."""
         waited_ms = 0
-        while waited_ms < BEGIN_MS and not all(self._has_begun(number) for number in (0, 1)):
+        while waited_ms < most_ms and not all(self._is_well(number) for number in (0, 1)):
             self.run_for(100)
             waited_ms += 100
 
-    def _has_begun(self, number: int) -> bool:
-        sessions = self.edge(number).sessions.values()
-        return bool(sessions) and all(session.state == "up" for session in sessions)
+    def _is_well(self, number: int) -> bool:
+        edge = self.edge(number)
+        sessions = edge.sessions.values()
+        return edge.alive and bool(sessions) and all(session.state == "up" for session in sessions)
 
     def perform(self, operation: Operation) -> None:
         getattr(self._operations, operation.kind)(operation.a, operation.b, operation.c)
@@ -256,6 +261,7 @@ class World:
 
     def quiet(self) -> None:
         """Nothing happens any more: every stream ends, and all comes back to what it was."""
+        quiet_us = self.later.now_us
         for node in self.nodes.values():
             self.unsqueeze(node)
         for edge in ("e0", "e1"):
@@ -275,7 +281,7 @@ class World:
         self.look()
         self._rest()
         if self.scenario.clients and not self.scenario.budget:
-            check_clients(self, [self.edge(number) for number in (0, 1)])
+            check_clients(self, quiet_us)
         self.run_for(LAST_WORDS_MS)
         # A round may have begun meanwhile, at an edge that stands still.
         self._rest()
