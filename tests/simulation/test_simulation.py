@@ -201,6 +201,11 @@ def test_a_shadow_goes_with_the_node_that_made_it(worlds: Worlds) -> None:
     assert worlds.outcome(scenario_of(5023, outlets=True))["fault"] == ""
 
 
+def test_a_worker_without_memory_for_datagrams_waits_and_does_not_spin(worlds: Worlds) -> None:
+    """Its lane could take them, so that it tried again and again until they were too old."""
+    assert worlds.outcome(scenario_of(1623717811))["fault"] == ""
+
+
 @pytest.mark.parametrize("seed", [777001302, 777003855])
 def test_what_one_worker_passes_to_another_is_handed_over(worlds: Worlds, seed: int) -> None:
     """With one lane all flows are on one worker, and the other passes on what it accepts."""

@@ -101,6 +101,9 @@ cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
         # Before they leave their queues, where they may wait and are counted once.
         answer = session_datagrams_begin(shard, flow)
         if answer == RESULT_BUDGET:
+            # There is no memory, if nothing else is in the way; at once there would be none either.
+            if session_takes_datagrams(shard, flow):
+                self.starved = True
             break
         if answer != RESULT_OK:
             edge_session_fail(shard, flow_session(flow), answer)
@@ -108,6 +111,7 @@ cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
         room = associations_room(flow, WIRE_BODY_MAX)
         buf = buf_alloc(&shard.pool, WIRE_PREFIX + room, False)
         if buf == NULL:
+            self.starved = True
             break
         used = associations_fill(shard, flow, buf_data(buf) + WIRE_PREFIX, room)
         if used == 0:

@@ -88,7 +88,7 @@ cdef struct Worker:
     uint32_t role
     int epoll_fd                # owned
     int event_fd                # of the outbox; not owned
-    bint starved                # no buffer was left for a frame: streams are served again once memory is freed
+    bint starved                # no buffer was left for a frame: no flow is served again before the next event or tick
     bint running
     int stopping                # a flag that the control plane raises
     uint64_t apart[8]           # a cache line: what follows in memory is another worker's
