@@ -354,7 +354,7 @@ class Sessions:
         word = word or glare_refusal(self, self._me, session)
         if word:
             wipe_secret(established.secret)
-            raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
+            raise HandshakeRefused(word, "What the handshake began with holds no longer.")
         session.chain, session.features = established.chain, established.features
         session.keyed_ms = self._clock.monotonic_ms()
         session.schedule = Schedule(session.keyed_ms)
