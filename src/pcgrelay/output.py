@@ -115,8 +115,8 @@ def table_lines(width: int, title: str, *layouts: Layout) -> Iterator[Text]:
         yield Text(title, style="bold")
     # Column names are dim, so that they do not look like a row where bold is the only style.
     for line in _lines(Row([name.lstrip(">") for name in layout.columns]), layout, stacked):
-        line.stylize("dim")
-        yield line
+        # Nor is a column called "down" in a bad state.
+        yield Text(line.plain, style="dim")
     for row in layout.rows:
         yield from _lines(row, layout, stacked)
         for note in row.notes:

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from pcgrelay.admin.fleet_answers import FleetNode
-from pcgrelay.cli.fleet import _cells
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.cutover.phases import Phase
 from pcgrelay.cutover.samples import Outlet
@@ -33,6 +32,7 @@ from pcgrelay.fleet.follower import Follower
 from pcgrelay.fleet.lock import Holder, holder_of
 from pcgrelay.fleet.report import NodeReport, Order, read_body
 from pcgrelay.fleet.values import REASONS, SignedValue, ValueRefused, open_value, root_of, sign_value
+from pcgrelay.fleet_table import _cells
 from pcgrelay.gateway.shared_cutovers import Seat
 from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials

@@ -3,22 +3,38 @@
 import hashlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
+import sys
+import termios
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pcgrelay.demo import store
 from pcgrelay.demo.memory import searched
+from pcgrelay.demo.nodes import WATCH_S
 from tests.scenarios.kit.demo_nodes import demo_process, nodes_of, short_folder, wait_for_nodes
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
 DEADLINE_S = 60
+NODES = [
+    "relay-1.hub.example",
+    "relay-2.hub.example",
+    "kent-1.kent.police.example",
+    "met-1.met.police.example",
+    "probation-1.probation.justice.example",
+]
 
 
 @pytest.fixture
@@ -67,15 +83,69 @@ def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.tier_all
-def test_with_a_store_it_shows_the_fleet(tmp_path: Path) -> None:
-    with demo(tmp_path, "--fleet") as process:
+def test_with_a_store_it_shows_the_fleet_on_a_screen_of_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    text = bytearray()
+    reader = threading.Thread(target=read_screen, args=(ours, text))
+    reader.start()
+    with demo_process("--fleet", cwd=Path.cwd(), temporary=tmp_path, deadline_s=DEADLINE_S, out=theirs) as process:
+        os.close(theirs)
+        _, err = process.communicate(timeout=2 * DEADLINE_S)
+    reader.join(DEADLINE_S)
+    os.close(ours)
+    assert (process.returncode, err) == (0, "")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).replace("\r", "").splitlines()
+    assert any(line.startswith("A store of three members, an etcd, answers (") for line in lines)
+    first = lines.index("$ pcgrelay fleet -c relay-1.toml")
+    last = lines.index("5 nodes, 5 of them ready.")
+    head, *rows = lines[first + 1 : last]
+    assert head.split()[:2] == ["NODE", "STATE"]
+    # Each node on one line, whole.
+    assert [row.split()[:2] for row in rows] == [[node, "ready"] for node in NODES]
+    assert max(map(len, lines)) <= 80
+    assert_nothing_is_left(tmp_path)
+
+
+def read_screen(descriptor: int, text: bytearray) -> None:
+    """Whatever is written to a terminal, until nobody has it open any more."""
+    with suppress(OSError):
+        while piece := os.read(descriptor, 1 << 16):
+            text += piece
+
+
+@pytest.mark.tier_all
+def test_programs_get_the_fleet_too(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fleet", "--json") as process:
         out, err = process.communicate(timeout=2 * DEADLINE_S)
     assert (process.returncode, err) == (0, "")
-    shown = out[out.index("$ pcgrelay fleet -c relay-1.toml") :].splitlines()
-    nodes = {line.split()[0] for line in shown if " ready " in f" {line} "}
-    assert {"relay-1.hub.example", "relay-2.hub.example", "kent-1.kent.police.example"} <= nodes
-    assert max(len(line) for line in shown[: 2 + len(nodes)]) <= 120
+    fleet = json.loads(out)["fleet"]
+    assert fleet["status"]["live"]
+    assert [node["node"] for node in fleet["nodes"]] == NODES
     assert_nothing_is_left(tmp_path)
+
+
+def test_interrupted_while_its_store_does_not_answer_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, temporary = tmp_path / "bin", tmp_path / "tmp"
+    programs.mkdir()
+    temporary.mkdir()
+    etcd = programs / "etcd"
+    # Lives, says nothing, and is no member.
+    etcd.write_text("#!/bin/sh\nexec sleep 600\n")
+    etcd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with demo(temporary, "--fleet") as process:
+        until(lambda: [*temporary.glob("*/etcd-3.log")], DEADLINE_S, "the members are started")
+        process.send_signal(signal.SIGINT)
+        # Sooner than it would give the store up.
+        process.communicate(timeout=store.READY_S / 2)
+    assert process.returncode == 130
+    assert_nothing_is_left(temporary)
 
 
 def test_a_store_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +174,14 @@ def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
         request = urllib.request.Request(addresses[0]["url"], data=body, method="PUT")
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["sha256"] == hashlib.sha256(body).hexdigest()
+        # A process that takes the place of another is a node as well, and ends with the rest.
+        (config,) = tmp_path.glob("*/kent-1.toml")
+        upgrade = [sys.executable, "-m", "pcgrelay.cli", "upgrade", "-c", config]
+        subprocess.run(upgrade, check=True, capture_output=True, timeout=DEADLINE_S)
+        time.sleep(3 * WATCH_S)  # it looks whether a node has ended
+        with urllib.request.urlopen(addresses[0]["url"], timeout=10) as answer:
+            assert answer.read().decode() == f"{addresses[0]['service']} answers\n"
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, out, err) == (0, "", "")

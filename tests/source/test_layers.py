@@ -16,6 +16,7 @@ TEST_FACES = ROOT / "tests" / "native"
 CONTROL_LAYERS = [
     ["cli", "__main__"],
     ["demo"],
+    ["fleet_table"],
     ["assure"],
     ["doctor"],
     ["output"],

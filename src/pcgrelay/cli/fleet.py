@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from pcgrelay import config
 from pcgrelay.admin.client import ask
-from pcgrelay.admin.fleet_answers import FLEET_PATH, FleetAnswer, FleetNode
+from pcgrelay.admin.fleet_answers import FLEET_PATH, FleetAnswer
 from pcgrelay.cli.root import CONTEXT, LazyGroup, json_option
 from pcgrelay.errors import UsageProblem
-from pcgrelay.output import Layout, Row, counted, print_json, print_table, say, terminal
+from pcgrelay.fleet_table import print_fleet
+from pcgrelay.output import print_json, say, terminal
 
 EPILOG = """\b
 Examples:
@@ -34,8 +34,6 @@ Exit codes:
 ATTENTION = 4
 LOADED_S = 5.0
 POLL_S = 0.2
-COLUMNS = ("NODE", "ROLE", "STATE", "VERSION", ">STREAMS", ">LOAD", "VALID UNTIL")
-FEWER = ("NODE", "STATE", "VERSION", ">STREAMS", ">LOAD")
 
 
 # Command: its module and its line in the help, which is here so that the help loads no command.
@@ -83,7 +81,7 @@ def fleet(context: click.Context, path: Path | None, as_json: bool) -> int | Non
     elif answer.reason:
         say(f"pcgrelay: {answer.reason}", err=True)
     else:
-        _print(answer)
+        print_fleet(terminal(), answer)
     return code_of(answer)
 
 
@@ -93,31 +91,3 @@ def code_of(answer: FleetAnswer) -> int:
         return answer.exit_code or 1
     well = answer.complete and not answer.status.sentence and all(node.ready for node in answer.nodes)
     return 0 if well else ATTENTION
-
-
-def _print(answer: FleetAnswer) -> None:
-    console = terminal()
-    if answer.status.sentence:
-        say(answer.status.sentence)
-    elif not answer.complete:
-        say("The store has not told all of it yet.")
-    if answer.nodes:
-        print_table(
-            console,
-            "",
-            Layout(COLUMNS, [Row(_cells(node)) for node in answer.nodes]),
-            Layout(FEWER, [Row(_fewer(node)) for node in answer.nodes]),
-        )
-    ready = sum(node.ready for node in answer.nodes)
-    say(f"{counted(len(answer.nodes), 'node')}, {ready} of them ready.")
-    if answer.lock:
-        say(f"Nodes of this organisation are being changed by {answer.lock}.")
-
-
-def _cells(node: FleetNode) -> tuple[str, ...]:
-    end = datetime.fromtimestamp(node.certificate_end_s, UTC).strftime("%Y-%m-%d")
-    return (node.node, node.role, node.condition, node.version, f"{node.streams:,}", f"{node.load_percent} %", end)
-
-
-def _fewer(node: FleetNode) -> tuple[str, ...]:
-    return (node.node, node.condition, node.version, f"{node.streams:,}", f"{node.load_percent} %")

@@ -27,9 +27,8 @@ from pcgrelay.demo.report import (
     link_facts,
     print_addresses,
     print_facts,
-    print_fleet,
 )
-from pcgrelay.demo.store import Store, fleet_shown
+from pcgrelay.demo.store import ROOM_BYTES, Store, fleet_seen
 from pcgrelay.demo.targets import Target
 from pcgrelay.demo.traffic import Markers, Moved, moved
 from pcgrelay.errors import PcgrelayError
@@ -44,24 +43,25 @@ def run(*, keep: bool, with_fleet: bool, as_json: bool) -> int | None:
     console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
     began = time.monotonic()
     with Ending() as ending, ExitStack() as stack:
-        folder = temporary_folder(stack)
+        folder = temporary_folder(stack, ROOM_BYTES if with_fleet else 0)
         payload, realm = Payload(), Realm(folder)
         store = Store.find(folder) if with_fleet else None
-        _launch(console, realm, payload, stack, keep, store)
+        _prepare(console, realm, payload, stack, keep, store)
+        if store is not None:
+            _start_store(console, store, stack, ending)
+        stack.callback(realm.stop)
+        realm.launch()
         with ending.may_come():
             realm.wait()
             started = time.monotonic()
             seconds = started - began
             console.print(f"{len(realm.nodes)} nodes run, each a process of its own, and are linked ({seconds:.1f} s).")
             try:
-                facts = _shown(realm, payload, began, started, keep)
+                facts = _shown(realm, payload, began, started, keep, with_fleet)
             except PcgrelayError:
                 # If a node has ended, that is the cause, whatever was noticed first.
                 realm.refuse_dead()
                 raise
-        if store is not None and not as_json:
-            with ending.may_come():
-                print_fleet(console, realm.relays[0].config, fleet_shown(realm.relays[0].config, len(realm.nodes)))
         if as_json:
             print_json(facts)
             sys.stdout.flush()
@@ -69,14 +69,14 @@ def run(*, keep: bool, with_fleet: bool, as_json: bool) -> int | None:
             print_facts(console, facts)
         if keep:
             if not as_json:
-                print_addresses(console, realm)
+                print_addresses(console, realm, with_fleet=with_fleet)
             with suppress(KeyboardInterrupt), ending.may_come():  # here it is the normal end
                 realm.watch()
     console.print(f"Every process has ended and {folder} is removed ({time.monotonic() - began:.1f} s).")
     return 0 if facts.ok else 1
 
 
-def _launch(
+def _prepare(
     console: Console, realm: Realm, payload: Payload, stack: ExitStack, keep: bool, store: Store | None
 ) -> None:
     console.print("A realm of two relays and three organisations, on this machine:")
@@ -91,18 +91,22 @@ def _launch(
         targets[member.organisation] = target.address
     realm.tables = "" if store is None else store.tables
     realm.prepare(targets, with_database=keep)
-    if store is not None:
-        stack.callback(store.stop)
-        store.start()
+
+
+def _start_store(console: Console, store: Store, stack: ExitStack, ending: Ending) -> None:
+    began = time.monotonic()
+    stack.callback(store.stop)
+    store.start()
+    with ending.may_come():
         store.wait()
-    stack.callback(realm.stop)
-    realm.launch()
+    console.print(f"A store of three members, an etcd, answers ({time.monotonic() - began:.1f} s).")
 
 
-def _shown(realm: Realm, payload: Payload, began: float, started: float, keep: bool) -> Facts:
+def _shown(realm: Realm, payload: Payload, began: float, started: float, keep: bool, with_fleet: bool) -> Facts:
     ways = _traffic(realm, payload)
     there, searches = _search(realm, payload)
     realm.refuse_dead()
+    fleet = fleet_seen(realm.relays[0], len(realm.nodes)) if with_fleet else None
     links = [fact for relay in realm.relays for fact in link_facts(relay.name, relay.status().links)]
     return Facts(
         ok=_proved(searches),
@@ -114,6 +118,7 @@ def _shown(realm: Realm, payload: Payload, began: float, started: float, keep: b
         marker_traffic_bytes=there,
         searches=tuple(searches),
         addresses=_addresses(realm) if keep else (),
+        fleet=fleet,
     )
 
 

@@ -22,14 +22,17 @@ NODES = ("relay-1", "relay-2", "kent-1", "met-1", "surrey-1")
 OURS = ("ca", "realm-ca.pem", *(f"{name}*" for name in NODES))
 
 
-def temporary_folder(stack: ExitStack) -> Path:
-    """A folder that is removed at the end, whatever is in it. RunError: there is no room."""
+def temporary_folder(stack: ExitStack, more_bytes: int = 0) -> Path:
+    """A folder that is removed at the end, whatever is in it. RunError: there is no room.
+
+    more_bytes: what is needed besides what each demonstration needs.
+    """
     try:
         folder = Path(tempfile.mkdtemp(prefix="pcgrelay-demo-"))
     except OSError as error:
         raise RunError(f"{tempfile.gettempdir()}: no folder can be made here ({reason_of(error)}).") from None
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    refuse_full(folder, "make room, or name another folder in TMPDIR")
+    refuse_full(folder, "make room, or name another folder in TMPDIR", more_bytes)
     refuse_long(folder, "name a shorter folder in TMPDIR")
     return folder
 
@@ -79,12 +82,12 @@ def refuse_long(folder: Path, cure: str) -> None:
         )
 
 
-def refuse_full(folder: Path, cure: str) -> None:
+def refuse_full(folder: Path, cure: str, more_bytes: int = 0) -> None:
     """RunError: there is less room than the demonstration needs."""
-    if (free := shutil.disk_usage(folder).free) < ROOM_LEAST_BYTES:
+    wanted = ROOM_LEAST_BYTES + more_bytes
+    if (free := shutil.disk_usage(folder).free) < wanted:
         raise RunError(
-            f"{folder.parent}: {size(free)} are free here, and the demonstration wants {size(ROOM_LEAST_BYTES)}; "
-            f"{cure}."
+            f"{folder.parent}: {size(free)} are free here, and the demonstration wants {size(wanted)}; {cure}."
         )
 
 

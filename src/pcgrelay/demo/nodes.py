@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import socket
 import subprocess
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.demo.node import READY_S, STOP_S, Node
-from pcgrelay.errors import PcgrelayError, RunError
+from pcgrelay.errors import PcgrelayError, RunError, StatusProblem
 from pcgrelay.kernel import read_kernel
 
 REALM = "police.example"
@@ -64,7 +66,10 @@ class Nodes:
             time.sleep(WATCH_S)
 
     def stop(self) -> None:
-        """End every process that still runs; edges first, because a relay waits for the paths over it."""
+        """End every process, also those that took the place of another in an upgrade.
+
+        Edges first, because a relay waits for the paths over it.
+        """
         for group in (self.edges, self.relays):
             running = [node.process for node in group if node.process is not None and node.process.poll() is None]
             for process in running:
@@ -79,9 +84,16 @@ class Nodes:
         for node in self.nodes:
             if node.process is not None and node.process.stdout is not None:
                 node.process.stdout.close()
+        if any(node.process is not None and node.process.returncode == 0 for node in self.nodes):
+            end_all_of(self.folder)
 
     def refuse_dead(self) -> None:
+        """RunError: a node has ended, and no other process has taken its place as in an upgrade."""
         for node in self.nodes:
+            if node.process is not None and node.process.poll() == 0:
+                with suppress(StatusProblem):
+                    node.status()
+                    continue
             node.refuse_dead()
 
     def write(self, name: str, organisation: str, role: str, tables: str, more: str = "") -> None:
@@ -123,6 +135,30 @@ peer = "{RELAYS[relay]}.{HUB}"
 address = "{address}"
 bearer = "loopback"
 """
+
+
+def end_all_of(folder: Path) -> None:
+    """End the nodes with a configuration in this folder, whoever started them."""
+    deadline = time.monotonic() + STOP_S
+    while found := _nodes_in(folder):
+        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, number)
+        time.sleep(POLL_S)
+
+
+def _nodes_in(folder: Path) -> list[int]:
+    """Processes of `pcgrelay run`; an upgrade names the file as the person did who typed it."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_text(errors="surrogateescape").split("\0")
+            # /proc says "(deleted)" behind a folder that is gone; then it is none of ours.
+            where = os.readlink(entry / "cwd")
+            if "run" in words and any(Path(where, word).parent == folder for word in words if word.endswith(".toml")):
+                found.append(int(entry.name))
+    return found
 
 
 def free_ports(count: int) -> list[int]:

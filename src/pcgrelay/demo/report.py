@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
+from pcgrelay.admin.fleet_answers import FleetAnswer
 from pcgrelay.admin.status import LinkStatus
 from pcgrelay.demo.nodes import RELAYS
 from pcgrelay.demo.realm import DATABASE, MEMBERS, Realm
 from pcgrelay.demo.traffic import Moved
+from pcgrelay.fleet_table import print_fleet
 from pcgrelay.output import Layout, Row, count, milliseconds, print_table, size
 
 # Line by line: the screen shows a line end inside a text as its number, as in a peer's words.
@@ -67,6 +68,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     marker_traffic_bytes: int  # in streams of nothing but markers, both ways, while memory was searched
     searches: tuple[Searched, ...]
     addresses: tuple[Address, ...] = ()
+    fleet: FleetAnswer | None = None  # as `pcgrelay fleet --json` has it; None: there is no store
 
 
 def link_facts(relay: str, links: Sequence[LinkStatus]) -> list[Link]:
@@ -86,20 +88,16 @@ def link_facts(relay: str, links: Sequence[LinkStatus]) -> list[Link]:
 
 def print_facts(console: Console, facts: Facts) -> None:
     """Print the tables, and the conclusion from them."""
+    if facts.fleet is not None:
+        console.print()
+        console.print(Text(f"$ pcgrelay fleet -c {RELAYS[0]}.toml", style="bold"))
+        print_fleet(console, facts.fleet)
     console.print()
     _print_ways(console, facts.ways)
     console.print()
     _print_links(console, facts.links)
     console.print()
     _print_searches(console, facts)
-
-
-def print_fleet(console: Console, config: Path, shown: str) -> None:
-    """Print what the store of the fleet has, as `pcgrelay fleet` shows it at a node."""
-    console.print()
-    console.print(Text(f"$ pcgrelay fleet -c {config.name}", style="bold"))
-    for line in shown.splitlines():
-        console.print(Text(line))
 
 
 def _print_ways(console: Console, ways: Sequence[Moved]) -> None:
@@ -174,7 +172,7 @@ def _print_searches(console: Console, facts: Facts) -> None:
         console.print(Text(words, style="bold red"))
 
 
-def print_addresses(console: Console, realm: Realm) -> None:
+def print_addresses(console: Console, realm: Realm, *, with_fleet: bool) -> None:
     """Print what to try with --keep. Lines are not wrapped, because they are to be copied."""
     console.print()
     console.print(Text("The realm stays up. In another terminal:", style="bold"))
@@ -190,6 +188,10 @@ def print_addresses(console: Console, realm: Realm) -> None:
         (f"pcgrelay status -c {realm.edges[0].config}", ""),
         (f"tail -f {realm.edges[0].log}", ""),
     ]
+    if with_fleet:
+        file = realm.relays[0].config
+        lines.append((f"pcgrelay fleet -c {file}", ""))
+        lines.append((f"pcgrelay fleet upgrade --one-by-one -c {file}", "the relays, while all goes on"))
     for command, meaning in lines:
         words = Text(f"  # {meaning}" if meaning else "", style="dim")
         console.print(Text(f"  {command}") + words, soft_wrap=True)

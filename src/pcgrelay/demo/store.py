@@ -7,13 +7,15 @@ import os
 import shutil
 import ssl
 import subprocess
-import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pcgrelay.admin.client import ask
+from pcgrelay.admin.fleet_answers import FLEET_PATH, FleetAnswer
 from pcgrelay.ca import Authority
+from pcgrelay.demo.node import Node
 from pcgrelay.demo.nodes import HUB, free_ports
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
@@ -26,6 +28,8 @@ STOP_S = 5.0
 POLL_S = 0.1
 ASK_S = 2.0
 SHOWN_S = 60.0
+# Each member reserves two segments of its log, of 64 MiB each, before the first one is full.
+ROOM_BYTES = MEMBERS * (128 << 20)
 
 
 @dataclass
@@ -114,24 +118,24 @@ endpoints = [{listed}]
         return next((line for line in reversed(lines) if line), "nothing")
 
 
-def fleet_shown(config: Path, nodes: int) -> str:
-    """Return what `pcgrelay fleet` prints at a node, once all nodes are in the store. RunError: that takes too long."""
-    command = [sys.executable, "-m", "pcgrelay.cli", "fleet", "-c", os.fspath(config)]
+def fleet_seen(node: Node, nodes: int) -> FleetAnswer:
+    """Return the fleet as a node sees it, once that many nodes are in the store and ready. RunError: too few are."""
     deadline = time.monotonic() + SHOWN_S
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SHOWN_S)
-        if done.returncode == 0 and sum(" ready " in f" {line} " for line in done.stdout.splitlines()) >= nodes:
-            return done.stdout
+        answer = ask(node.admin, "GET", FLEET_PATH, FleetAnswer)
+        ready = sum(each.ready for each in answer.nodes)
+        if answer.complete and not answer.status.sentence and ready >= nodes:
+            return answer
         if time.monotonic() > deadline:
-            raise RunError(f"The store does not have all nodes: {(done.stderr or done.stdout).strip()[-300:]}")
+            why = f": {answer.status.sentence}" if answer.status.sentence else "."
+            raise RunError(f"After {SHOWN_S:g} s the store has {ready} of {nodes} nodes as ready{why}")
         time.sleep(POLL_S)
 
 
 def _is_well(port: int, context: ssl.SSLContext) -> bool:
     """Whether a member answers, and the majority through it."""
     connection = http.client.HTTPSConnection(HOST, port, timeout=ASK_S, context=context)
-    with suppress(OSError, http.client.HTTPException):
+    with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("POST", "/v3/kv/range", '{"key": "eA=="}')
         return connection.getresponse().status == http.client.OK
-    connection.close()
     return False

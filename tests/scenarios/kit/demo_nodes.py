@@ -23,12 +23,15 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def demo_process(*words: str, cwd: Path, temporary: Path, deadline_s: float) -> Iterator[subprocess.Popen[str]]:
+def demo_process(
+    *words: str, cwd: Path, temporary: Path, deadline_s: float, out: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """`pcgrelay demo` with these words, with its temporary files in a folder; it is interrupted in the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pcgrelay.cli", "demo", *words],
         cwd=cwd,
-        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": os.fspath(temporary)},

@@ -21,9 +21,9 @@ from pcgrelay.cli.root import pcgrelay as command
 from pcgrelay.demo import cutover, folders
 from pcgrelay.demo.cutover import database
 from pcgrelay.demo.cutover.paper import refuse_folder
-from pcgrelay.demo.cutover.realm import checked_door, end_all_of
+from pcgrelay.demo.cutover.realm import checked_door
 from pcgrelay.demo.folders import named_folder
-from pcgrelay.demo.nodes import RELAYS
+from pcgrelay.demo.nodes import RELAYS, end_all_of
 from pcgrelay.demo.realm import MEMBERS
 from pcgrelay.errors import PermissionProblem, RunError, UsageProblem
 

@@ -11,21 +11,16 @@ moved before, and keeps the old network as its last resort.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from pcgrelay.ca import Authority
 from pcgrelay.demo.cutover.applications import Address
 from pcgrelay.demo.cutover.database import SERVICE
-from pcgrelay.demo.node import STOP_S, Node
-from pcgrelay.demo.nodes import HUB, POLL_S, REALM, RELAYS, Nodes, free_ports, link_table
-from pcgrelay.errors import RunError, StatusProblem, UsageProblem
+from pcgrelay.demo.node import Node
+from pcgrelay.demo.nodes import HUB, REALM, RELAYS, Nodes, free_ports, link_table
+from pcgrelay.errors import RunError, UsageProblem
 from pcgrelay.files import reason_of, write_replacing
 
 KENT = "kent.police.example"
@@ -89,21 +84,6 @@ class MovingRealm(Nodes):
             tables = link_table(relays[1], 1) + _import(self.doors[organisation], outlet, old, supported_until)
             self.write(name, organisation, "edge", tables, f'state = "{state}"\n')
 
-    def refuse_dead(self) -> None:
-        """RunError: a node has ended, and no other process has taken its place as in an upgrade."""
-        for node in self.nodes:
-            if node.process is not None and node.process.poll() == 0:
-                with suppress(StatusProblem):
-                    node.status()
-                    continue
-            node.refuse_dead()
-
-    def stop(self) -> None:
-        """End every process, also those that took the place of another in an upgrade."""
-        super().stop()
-        if any(node.process is not None and node.process.returncode == 0 for node in self.nodes):
-            end_all_of(self.folder)
-
     def lead_kent_to(self, port: int) -> None:
         """Change the target in Kent's file; the node takes it at its next reload."""
         text = self.kent.config.read_text()
@@ -138,30 +118,6 @@ def checked_door(text: str) -> Address:
 def deadline() -> date:
     """The last day of the plan."""
     return datetime.now(UTC).date() + DEADLINE
-
-
-def end_all_of(folder: Path) -> None:
-    """End the nodes with a configuration in this folder, whoever started them."""
-    deadline = time.monotonic() + STOP_S
-    while found := _nodes_in(folder):
-        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
-        for pid in found:
-            with suppress(OSError):
-                os.kill(pid, number)
-        time.sleep(POLL_S)
-
-
-def _nodes_in(folder: Path) -> list[int]:
-    """Processes of `pcgrelay run`; an upgrade names the file as the person did who typed it."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "cmdline").read_text(errors="surrogateescape").split("\0")
-            # /proc says "(deleted)" behind a folder that is gone; then it is none of ours.
-            where = os.readlink(entry / "cwd")
-            if "run" in words and any(Path(where, word).parent == folder for word in words if word.endswith(".toml")):
-                found.append(int(entry.name))
-    return found
 
 
 def _relay_tables(address: str) -> str:
