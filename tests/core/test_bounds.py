@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core.face import core as native
+from tests.support.applications import knock, try_open
 from tests.support.cores import CoreRealm, Node, carried_out, listen
 from tests.support.echo_exchange import echo_server
 from tests.support.waiting import until
@@ -35,20 +36,8 @@ def pair(realm: CoreRealm, workers: int) -> tuple[Node, Node, int]:
     return near, far, realm.session(near, far, [], link, flows=workers)
 
 
-def ask(address: tuple[str, int]) -> socket.socket | None:
-    """A connection that was answered, or nothing if it was refused."""
-    sock = socket.create_connection(address)
-    sock.settimeout(20)
-    with suppress(ConnectionError):
-        sock.sendall(b"are you there")
-        if sock.recv(100):
-            return sock
-    sock.close()
-    return None
-
-
 def is_answered(address: tuple[str, int]) -> bool:
-    sock = ask(address)
+    sock = try_open(address)
     if sock is not None:
         sock.close()
     return sock is not None
@@ -63,7 +52,7 @@ def test_a_service_has_no_more_streams_than_it_may(realm: CoreRealm, workers: in
             near.core.bounds(imports=[(0, MOST)], exports=[])
         else:
             far.core.bounds(imports=[], exports=[(0, MOST)])
-        held = [sock for sock in (ask(door) for _ in range(3 * MOST)) if sock is not None]
+        held = [sock for sock in (try_open(door) for _ in range(3 * MOST)) if sock is not None]
         assert len(held) == MOST
         who = near if at_the_importer else far
         assert who.core.counters()["stream_end_limit_total"] == 2 * MOST
@@ -72,13 +61,13 @@ def test_a_service_has_no_more_streams_than_it_may(realm: CoreRealm, workers: in
         # One goes, one may come.
         held.pop().close()
         until(lambda: all(node.core.streams() == MOST - 1 for node in (near, far)))
-        again = ask(door)
+        again = try_open(door)
         assert again is not None
-        assert ask(door) is None
+        assert try_open(door) is None
         # A bound that is taken away holds no more.
         for node in (near, far):
             node.core.bounds(imports=[(0, 0)], exports=[(0, 0)])
-        more = ask(door)
+        more = try_open(door)
         assert more is not None
         for sock in (*held, again, more):
             sock.close()
@@ -100,14 +89,10 @@ def test_services_that_lead_to_each_other_end_at_their_bound(realm: CoreRealm, w
             imports=[(0, name, 1, 0, native.IMPORT_LIVE, [(session, 2, 100)])],
             grants=[(other, [1])],
         )
-    most = 0
-    with socket.create_connection(doors[0]) as sock:
-        sock.settimeout(30)
-        # It is reset once the last of them was refused.
-        with suppress(ConnectionError):
-            assert sock.recv(1) == b""
-        most = max(node.core.streams() for node in (near, far))
-    assert most <= 2 * (50 + workers)
+    # It is reset once the last of them was refused.
+    with suppress(ConnectionError), socket.create_connection(doors[0], timeout=30) as sock:
+        assert sock.recv(1) == b""
+    assert max(node.core.streams() for node in (near, far)) <= 2 * (50 + workers)
     until(lambda: all(node.core.streams() == 0 for node in (near, far)))
     counted = [node.core.counters() for node in (near, far)]
     assert sum(each["stream_end_limit_total"] for each in counted) >= 1
@@ -125,19 +110,13 @@ def test_descriptors_are_kept_back(realm: CoreRealm, workers: int) -> None:
     near, far, session = pair(realm, workers)
     with echo_server() as target:
         door = realm.service(near, far, session, target)
-        first = ask(door)
+        first = try_open(door)
         assert first is not None
         # Those of the applications here count too, for they are of this process.
         kept = free_descriptor() + 20
         for node in (near, far):
             node.core.bounds(imports=[], exports=[], descriptors=kept)
-        crowd: list[socket.socket] = []
-        for _ in range(60):
-            sock = socket.socket()
-            sock.setblocking(False)
-            with suppress(BlockingIOError):
-                sock.connect(door)
-            crowd.append(sock)
+        crowd = [knock(door) for _ in range(60)]
 
         def refused() -> int:
             counters = [node.core.counters() for node in (near, far)]
@@ -160,7 +139,7 @@ def test_streams_of_each_organisation_are_counted_and_bounded(realm: CoreRealm, 
     with echo_server() as target:
         door = realm.service(near, far, session, target)
         far.core.bounds(imports=[], exports=[(0, 0, 3)])
-        held = [sock for sock in (ask(door) for _ in range(8)) if sock is not None]
+        held = [sock for sock in (try_open(door) for _ in range(8)) if sock is not None]
         counted = sum(row[4] for row in far.core.export_streams())
         assert len(held) == counted <= 3 + workers
         assert far.core.counters()["stream_end_organisation_limit_total"] == 8 - len(held)
@@ -192,7 +171,7 @@ def test_an_organisation_is_bounded_over_all_exports(realm: CoreRealm, workers: 
             who.core.publish(exports=[], imports=imports, grants=[])
         doors = {(who, name): listen(who, number) for who in theirs for number, name in names}
         far.core.bounds(imports=[], exports=[], organisation=(4, 0))
-        held = [sock for sock in (ask(doors[near, name]) for name in (b"a", b"b") * 5) if sock is not None]
+        held = [sock for sock in (try_open(doors[near, name]) for name in (b"a", b"b") * 5) if sock is not None]
         assert 4 <= len(held) <= 4 + workers
         assert far.core.counters()["stream_end_organisation_limit_total"] == 10 - len(held)
         assert all(is_answered(doors[other, name]) for name in (b"a", b"b"))
@@ -216,7 +195,7 @@ def test_a_stream_that_is_idle_or_old_ends(realm: CoreRealm, workers: int) -> No
         door = realm.service(near, far, session, target)
         for who, which, cause in ((near, "imports", "idle"), (far, "exports", "max-duration")):
             row = (0, 0, 0, 0, 1, 0) if cause == "idle" else (0, 0, 0, 0, 0, 1)
-            sock = ask(door)
+            sock = try_open(door)
             assert sock is not None
             # It is open before the limit comes.
             who.core.bounds(**{"imports": [], "exports": [], which: [row]})
@@ -225,6 +204,6 @@ def test_a_stream_that_is_idle_or_old_ends(realm: CoreRealm, workers: int) -> No
             sock.close()
             assert who.core.counters()[f"stream_end_{cause.replace('-', '_')}_total"] == 1
             who.core.bounds(**{"imports": [], "exports": [], which: [(0, 0)]})
-            kept = ask(door)
+            kept = try_open(door)
             assert kept is not None
             kept.close()

@@ -138,9 +138,12 @@ def test_what_ends_while_another_process_still_holds_it_ends_all_the_same(across
 
 
 def is_refused_at(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there any more; a reset comes from a listener that goes just now."""
     try:
-        with socket.create_connection(address):
+        with client(address):
             return False
+    except ConnectionResetError:
+        return False
     except ConnectionRefusedError:
         return True
 

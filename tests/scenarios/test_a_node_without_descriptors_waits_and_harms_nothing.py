@@ -8,7 +8,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.scenarios.kit.echo_witness import counts
 from tests.scenarios.kit.nodes import HOST, KENT, Address, Node
 from tests.scenarios.kit.reload_setup import Scene, scene
 from tests.scenarios.kit.socket_steps import connect, read_exactly
+from tests.support.applications import knock
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
@@ -52,19 +53,8 @@ def narrowed(node: Node, spare: int = SPARE) -> Iterator[None]:
 @contextmanager
 def crowd(address: Address, count: int) -> Iterator[list[socket.socket]]:
     """So many connections that nobody waits for."""
-    made: list[socket.socket] = []
-    try:
-        for number in range(count):
-            sock = socket.socket()
-            sock.setblocking(False)
-            sock.bind((f"127.0.8.{number % 200 + 1}", 0))
-            with suppress(BlockingIOError):
-                sock.connect(address)
-            made.append(sock)
-        yield made
-    finally:
-        for sock in made:
-            sock.close()
+    with ExitStack() as held:
+        yield [held.enter_context(knock(address, f"127.0.8.{number % 200 + 1}")) for number in range(count)]
 
 
 def talks(sock: socket.socket, word: bytes) -> bool:

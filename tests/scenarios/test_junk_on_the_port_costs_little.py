@@ -63,8 +63,10 @@ def closed_after(port: int, data: bytes, seconds: float = FIRST_S) -> tuple[byte
     """What a node answers to these bytes, and when it closes the connection."""
     began = time.monotonic()
     taken = bytearray()
-    sock = socket.create_connection((HOST, port), seconds + SLACK_S)
-    with sock, suppress(ConnectionResetError, BrokenPipeError):
+    with (
+        suppress(ConnectionResetError, BrokenPipeError),
+        socket.create_connection((HOST, port), seconds + SLACK_S) as sock,
+    ):
         sock.sendall(data)
         while part := sock.recv(65_536):
             taken += part

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from tests.support.cores import CoreRealm, Node
+from tests.support.waiting import receive
 
 Talk = Callable[[socket.socket], None]
 PATIENCE = 20.0
@@ -66,18 +67,37 @@ def client(address: tuple[str, int]) -> socket.socket:
     return connection
 
 
+def client_unless_refused(address: tuple[str, int]) -> socket.socket | None:
+    """A client, or nothing if the other side reset its connection at once: that may come before connect() returns."""
+    try:
+        return client(address)
+    except ConnectionResetError:
+        return None
+
+
 def try_open(address: tuple[str, int]) -> socket.socket | None:
-    """A stream to an echo that has answered once, and is open until it is closed here; nothing if it was refused."""
-    with contextlib.suppress(ConnectionError):
-        connection = client(address)
-        try:
-            connection.sendall(b"hello")
-            assert connection.recv(5) == b"hello"
-        except (ConnectionError, AssertionError):
-            connection.close()
-        else:
+    """A stream to an echo that has answered once, and is open until it is closed here; nothing if it was refused.
+
+    Each step may meet the reset: connect(), what is sent, what is received.
+    """
+    with contextlib.ExitStack() as unless_it_answers, contextlib.suppress(ConnectionError):
+        connection = unless_it_answers.enter_context(client(address))
+        connection.sendall(b"hello")
+        if receive(connection, 5) == b"hello":
+            unless_it_answers.pop_all()
             return connection
     return None
+
+
+def knock(address: tuple[str, int], source: str = "") -> socket.socket:
+    """A connection that nobody waits for: it may be under way, made, or refused already."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    if source:
+        connection.bind((source, 0))
+    # Unlike connect() it raises nothing.
+    connection.connect_ex(address)
+    return connection
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -92,9 +112,7 @@ def silent() -> Iterator[tuple[str, int]]:
     """A listener that never answers: its queue is full, so the kernel drops what knocks."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
         for _ in range(4):
-            held = stack.enter_context(socket.socket())
-            held.setblocking(False)
-            held.connect_ex(full.getsockname())
+            stack.enter_context(knock(full.getsockname()))
         yield full.getsockname()
 
 
@@ -115,9 +133,8 @@ def was_reset(connection: socket.socket) -> bool:
 
 def is_turned_away(address: tuple[str, int]) -> bool:
     """Does a connection end with RST, perhaps before it is noticed to be one?"""
-    try:
-        connection = client(address)
-    except ConnectionResetError:
+    connection = client_unless_refused(address)
+    if connection is None:
         return True
     with connection:
         return was_reset(connection)
