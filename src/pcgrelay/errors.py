@@ -8,6 +8,9 @@ failure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+AnError = TypeVar("AnError", bound=BaseException)
 
 
 class PcgrelayError(Exception):
@@ -76,3 +79,12 @@ class ConfigErrors(ConfigError):
     @property
     def sentences(self) -> tuple[str, ...]:
         return self._sentences
+
+
+def without_traceback(error: AnError) -> AnError:
+    """Return an exception that is to be kept, without where it was raised and from what.
+
+    A traceback refers to the frames that it passed, and so keeps all that they worked with.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -133,7 +133,6 @@ class Handshake:
         """
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
-        self.reader.on_unknown = self._unknown_received
         self.established: HandshakeResult | None = None
         self._parameters = parameters
         self._client = client
@@ -185,13 +184,19 @@ class Handshake:
                 self._hello_sent = self._said(self._hello_of_client())
         try:
             for message, whole in self.reader.feed(self.tls.read()):
+                self._unknown_judged()
                 self._hello_received(message, whole)
+            self._unknown_judged()
         except MessageRefused as error:
             raise self._farewell(error.code, "hello", str(error)) from None
 
-    def _unknown_received(self) -> None:
-        """Handle a message of an unknown kind: it is ignored, but not as the first message."""
-        if self._state is not _State.DONE:
+    def _unknown_judged(self) -> None:
+        """Refuse messages of an unknown kind before HELLO; later ones are ignored.
+
+        The reader does not call back: each would hold the other then, and TLS with its keys would not be freed when the
+        handshake is dropped, but when the collector finds them.
+        """
+        if self._state is not _State.DONE and self.reader.unknown_total:
             raise MessageRefused("The peer's first message is no HELLO.")
 
     def _peer_judged(self) -> NodeId:

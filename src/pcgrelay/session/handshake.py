@@ -8,6 +8,7 @@ from collections.abc import Callable
 from OpenSSL import SSL
 
 from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.errors import without_traceback
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult, Judge
 from pcgrelay.identity.tls import HandshakeRefused
@@ -80,7 +81,7 @@ class SessionHandshake:
     def _fail(self, error: Exception) -> None:
         self.abandon()
         if not self.done.done():
-            self.done.set_exception(error)
+            self.done.set_exception(without_traceback(error))
 
 
 def told(error: Exception) -> tuple[str, str]:

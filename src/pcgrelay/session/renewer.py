@@ -23,6 +23,7 @@ from contextlib import suppress
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
+from pcgrelay.errors import without_traceback
 from pcgrelay.identity.exporter import Purpose, wipe_secret
 from pcgrelay.identity.handshake import Handshake, HandshakeResult
 from pcgrelay.identity.local import LocalIdentity
@@ -296,7 +297,7 @@ class Renewer:
         if attempt is None:
             return
         if not attempt.done.done():
-            attempt.done.set_exception(refused)
+            attempt.done.set_exception(without_traceback(refused))
             # Retrieve it, so that asyncio does not complain when nobody is waiting.
             attempt.done.exception()
         if session.state is State.CLOSED or session.schedule is None:

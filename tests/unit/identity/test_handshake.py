@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -72,6 +74,20 @@ def test_both_agree(edge: Credentials, relay: Credentials, server: Handshake, st
     assert mine.established.group == theirs.established.group == "X25519MLKEM768"
     assert mine.established.suite is Suite.AES_256_GCM
     assert mine.established.peer_role is Role.RELAY
+
+
+def test_a_handshake_is_freed_when_it_is_dropped(edge: Credentials, relay: Credentials) -> None:
+    """TLS with its keys, some tens of kilobytes, must not wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        both = [client_of(edge), side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False)]
+        connections = [weakref.ref(each.tls.connection) for each in both]
+        assert all(outcome.established for outcome in met(*both))
+        both.clear()
+        assert [each() for each in connections] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_each_handshake_has_a_secret_of_its_own(edge: Credentials, relay: Credentials) -> None:
@@ -325,6 +341,40 @@ def test_a_first_message_that_is_no_hello(edge: Credentials, server: Handshake) 
     client._said = lambda hello: (client.tls.write(encode_message(Beat(1, False))), (hello, b""))[1]  # type: ignore[method-assign]
     _, theirs = met(client, server)
     assert theirs.reason == "hello"
+
+
+UNKNOWN = b"\x00\x00\x00\x02\x91\x63"  # a message of kind 99
+
+
+@pytest.mark.parametrize("hello_too", [False, True])
+def test_a_first_message_of_an_unknown_kind(edge: Credentials, server: Handshake, hello_too: bool) -> None:
+    client = client_of(edge)
+    said = client._said
+
+    def junk(hello: handshake_module.Hello) -> tuple[handshake_module.Hello, bytes]:
+        client.tls.write(UNKNOWN)
+        return said(hello) if hello_too else (hello, b"")
+
+    client._said = junk  # type: ignore[method-assign]
+    mine, theirs = met(client, server)
+    assert theirs.reason == "hello"
+    assert mine.reason == "peer_refused"
+
+
+def test_a_message_of_an_unknown_kind_after_hello_is_ignored(edge: Credentials, server: Handshake) -> None:
+    client = client_of(edge)
+    said = client._said
+
+    def more(hello: handshake_module.Hello) -> tuple[handshake_module.Hello, bytes]:
+        answer = said(hello)
+        client.tls.write(UNKNOWN)
+        return answer
+
+    client._said = more  # type: ignore[method-assign]
+    mine, theirs = met(client, server)
+    assert mine.established
+    assert theirs.established
+    assert server.reader.unknown_total == 1
 
 
 def test_a_client_that_says_more_than_hello(edge: Credentials, server: Handshake) -> None:
