@@ -32,7 +32,7 @@ REBUILT = {
     "stream/stream.Stream": "expiry direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
     # What waits may be lost. The listener counts and orders its clients again.
-    "stream/stream.Association": "newer older newer_of_source older_of_source same following previous first last "
+    "stream/stream.Association": "newer older newer_of_source older_of_source same following previous first last kept "
     "waiting_bytes hash listed",
     # The tables name it.
     "stream/stream.Setup": "meter",

@@ -91,9 +91,10 @@ CORE_LAYERS = {
     "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session stream_walk datagrams candidate timers",
     "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
-    "datagrams outlets accept records",
+    "outlets datagrams accept records",
     "handover": "keys lanes streams flows shard",
-    "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io app_io frame_builder "
+    "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io "
+    "direct_datagrams app_io frame_builder "
     "lane_io rounds orders event_loop handover",
     "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets core",
 }
@@ -109,6 +110,7 @@ WORKERS = {
     "worker.datagram_batches",
     "worker.datagram_io",
     "worker.direct_io",
+    "worker.direct_datagrams",
     "worker.app_io",
     "worker.frame_builder",
     "worker.lane_io",

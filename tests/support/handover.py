@@ -18,10 +18,11 @@ def hand_over(
     imports: Sequence[Any] = (),
     exports: Sequence[Any] = (),
     change: Callable[[bytearray], bytearray] = lambda record: record,
+    tables: Callable[[], None] | None = None,
 ) -> None:
     """Have another core take the place of a node's. imports, exports: its tables, if not those of `publish`.
 
-    change: what is read of the record, while neither core runs.
+    change: what is read of the record, while neither core runs. tables: publishes them, where more is to be made first.
     """
     old = node.core
     record, fds = frozen_record(node)
@@ -34,7 +35,9 @@ def hand_over(
     native.wiped(record)
     if role == native.ROLE_EDGE:
         # The tables are the control plane's, and come before the first frame.
-        if imports or exports:
+        if tables is not None:
+            tables()
+        elif imports or exports:
             node.core.publish(exports=exports, imports=imports, grants=[(across.session, [0])] if exports else [])
         else:
             publish(across, node, *targets)

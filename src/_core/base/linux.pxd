@@ -109,10 +109,12 @@ cdef extern from "sys/socket.h" nogil:
         int l_linger
     int SOCK_STREAM
     int SOCK_DGRAM
+    int SOCK_SEQPACKET
     int SOCK_NONBLOCK
     int SOCK_CLOEXEC
     int SOL_SOCKET
     int SO_ERROR
+    int SO_TYPE
     int SO_REUSEADDR
     int SO_LINGER
     int SO_KEEPALIVE

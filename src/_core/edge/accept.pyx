@@ -10,6 +10,7 @@ from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT, CODE_UNREACHABLE
 from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_session
 from pcgrelay._core.edge.limits cimport limits_of_import, limits_watch
+from pcgrelay._core.edge.datagrams cimport datagrams_shadow
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_wait
 from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_tables_changed, outlets_wait_over
 from pcgrelay._core.edge.setups cimport setup_refused
@@ -109,10 +110,15 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
     if cause != CAUSE_DONE:
         give_refusal(shard, <int>entry.number, entry, order, cause)
         return ACCEPT_REFUSED
+    if entry.datagrams != NULL and not shadow:
+        # Of datagrams a shadow alone has a socket of its own.
+        give_refusal(shard, <int>entry.number, entry, order, CAUSE_NO_ROUTE)
+        return ACCEPT_REFUSED
     fresh = stream_of(shard, entry, fd, order)
     if fresh == NULL:
         return ACCEPT_REFUSED
-    if not outlets_begin(shard, fresh, entry, order, session):
+    if (entry.datagrams != NULL and not datagrams_shadow(shard, fresh, entry)) \
+            or not outlets_begin(shard, fresh, entry, order, session):
         give_refusal(shard, <int>entry.number, entry, order, CAUSE_BUDGET)
         edge_give_up(shard, fresh)
         return ACCEPT_REFUSED
@@ -175,6 +181,11 @@ cdef void accept_tables_changed(Shard* shard) noexcept nogil:
         session = NULL
         if entry != NULL and entry.outlets != NULL and stream.setup != NULL:
             outlets_wait_over(shard, stream, entry)
+            stream = following
+            continue
+        if stream.datagram:
+            # It waited at an import that had outlets.
+            edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_NO_ROUTE)
             stream = following
             continue
         if entry == NULL or import_is_down(entry):

@@ -5,6 +5,7 @@
 # for what repeats itself the newest is worth most. A datagram is counted once: as sent, as received or as dropped.
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
+from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.base.stats cimport Cause
 from pcgrelay._core.link.mailbox cimport StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard
@@ -19,6 +20,7 @@ cdef enum:
     ASSOCIATION_MOST = 64       # datagrams that wait, each way,
     ASSOCIATION_BYTES = 131072  # and their bytes
     ASSOCIATION_TURN = 8        # taken of one association before the next one's turn
+    ASSOCIATION_KEPT = 4096     # a longer datagram is not kept for the next outlet
 
 
 # Give the stream of a service of datagrams what it needs. False: no memory.
@@ -27,14 +29,20 @@ cdef bint association_begin(Shard* shard, Stream* stream, const DatagramTerms* t
 # Its stream ends: what waits in it is dropped. Before its queue of what comes for the socket is freed.
 cdef void association_leave(Shard* shard, Stream* stream) noexcept nogil
 
-# It has ended: say what became of its datagrams, and free it.
+# It has ended: say what became of its datagrams, and free it. end: NULL, if nobody is told.
 cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noexcept nogil
+
+# Its set-up begins again, on another outlet: it leaves its flow, and what was kept of what it has sent goes first.
+cdef void association_again(Shard* shard, Stream* stream) noexcept nogil
 
 # Whether the far edge knows the stream, or learns of it by what is sent before: datagrams may follow.
 cdef inline bint association_may_send(const Stream* stream) noexcept nogil:
     return stream.life == LIFE_LIVE and (stream.state == STREAM_OPEN or stream.state == STREAM_OPENING)
 
-# Have what waits sent, now that OPEN or ACCEPT goes out.
+# Its set-up is led on no more: what was kept for that is freed.
+cdef void association_forget(Shard* shard, Association* self) noexcept nogil
+
+# Have what waits sent, now that OPEN or ACCEPT goes out, or the target's socket is there.
 cdef void association_opened(Shard* shard, Stream* stream) noexcept nogil
 
 # Queue a datagram that came from the socket. n bytes at p are copied.
@@ -48,6 +56,15 @@ cdef void association_drop(Shard* shard, Association* self, uint32_t cause) noex
 
 # Drop what has waited too long in the queues of a flow.
 cdef void associations_expire(Shard* shard, Flow* flow) noexcept nogil
+
+# Take the oldest datagram that may be sent, which is the caller's then. NULL: none waits.
+cdef Buf* association_take(Shard* shard, Association* self) noexcept nogil
+
+# One that was taken was sent. The buffer passes.
+cdef void association_sent(Shard* shard, Association* self, Buf* buf) noexcept nogil
+
+# One that was taken could not be sent, and is the oldest again. The buffer passes.
+cdef void association_put_back(Association* self, Buf* buf) noexcept nogil
 
 # Encode the records of datagrams that wait at p, oldest of each first and all associations in turn, and count them as
 # sent. Returns the bytes used.

@@ -9,10 +9,10 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.base.wire cimport WIRE_BODY_MAX, WIRE_RECORD
 from pcgrelay._core.edge.clients cimport clients_remove, clients_use
-from pcgrelay._core.edge.lists cimport edge_activate
+from pcgrelay._core.edge.lists cimport edge_activate, edge_dirty
 from pcgrelay._core.frame.record cimport record_datagram
 from pcgrelay._core.stream.flow cimport stream_flow
-from pcgrelay._core.stream.stream cimport AssociationList
+from pcgrelay._core.stream.stream cimport SETUP_TRYING, AssociationList, Setup, stream_is_pending
 
 
 cdef enum:
@@ -38,7 +38,8 @@ cdef void association_leave(Shard* shard, Stream* stream) noexcept nogil:
     if self == NULL:
         return
     while self.first != NULL:
-        drop_oldest(shard, self, DROP_NO_STREAM)
+        # Where no outlet took it, they were for nobody.
+        drop_oldest(shard, self, DROP_NO_STREAM if not stream_is_pending(stream) else DROP_UNREACHABLE)
     for _ in range(stream.out.count):
         association_drop(shard, self, cause)
 
@@ -48,12 +49,14 @@ cdef void association_end(Shard* shard, Stream* stream, StreamEndEvent* end) noe
     cdef uint32_t i
     if self == NULL:
         return
-    end.sent_datagrams = self.sent
-    end.received_datagrams = self.received
-    for i in range(DROP_CAUSES):
-        end.dropped[i] = self.dropped[i]
     if self.listed:
         unlist(&stream_flow(stream).datagrams, self)
+    association_forget(shard, self)
+    if end != NULL:
+        end.sent_datagrams = self.sent
+        end.received_datagrams = self.received
+        for i in range(DROP_CAUSES):
+            end.dropped[i] = self.dropped[i]
     clients_remove(&shard.pool, self)
     stream.association = NULL
     pool_free(&shard.pool, self, sizeof(Association))
@@ -87,6 +90,10 @@ cdef void unlist(AssociationList* of, Association* self) noexcept nogil:
 cdef void association_opened(Shard* shard, Stream* stream) noexcept nogil:
     cdef Association* self = stream.association
     if self == NULL or self.first == NULL or self.listed or not association_may_send(stream):
+        return
+    if stream.flow == NULL:
+        if stream.partner != NULL:
+            edge_dirty(shard, stream.partner)
         return
     enlist(&stream_flow(stream).datagrams, self)
     edge_activate(shard, stream_flow(stream))
@@ -128,7 +135,7 @@ cdef void association_push(Shard* shard, Association* self, const uint8_t* p, ui
         association_drop(shard, self, DROP_TOO_LONG)
         return
     expire(shard, self)
-    while self.first != NULL and (self.waiting == ASSOCIATION_MOST or self.waiting_bytes + n > ASSOCIATION_BYTES):
+    while self.first != NULL and (self.waiting >= ASSOCIATION_MOST or self.waiting_bytes + n > ASSOCIATION_BYTES):
         drop_oldest(shard, self, DROP_QUEUE)
     buf = buf_alloc(&shard.pool, n, False)
     if buf == NULL:
@@ -145,6 +152,63 @@ cdef void association_push(Shard* shard, Association* self, const uint8_t* p, ui
     self.waiting += 1
     self.waiting_bytes += n
     association_opened(shard, self.stream)
+
+
+cdef Buf* association_take(Shard* shard, Association* self) noexcept nogil:
+    expire(shard, self)
+    return NULL if self.first == NULL else pop(self)
+
+
+cdef void association_sent(Shard* shard, Association* self, Buf* buf) noexcept nogil:
+    self.sent += 1
+    self.stream.tx.sent += buf.length
+    counter_add(&shard.stats.count[COUNT_APPLICATION_SENT], buf.length)
+    counter_add(&shard.stats.count[COUNT_DATAGRAMS_SENT], 1)
+    keep_or_drop(shard, self, buf)
+
+
+cdef void association_put_back(Association* self, Buf* buf) noexcept nogil:
+    buf.next = self.first
+    self.first = buf
+    if self.last == NULL:
+        self.last = buf
+    self.waiting += 1
+    self.waiting_bytes += buf.length
+
+
+# While another outlet may still have to be tried, it gets the first of what was sent: a client may say it only once.
+cdef void keep_or_drop(Shard* shard, Association* self, Buf* buf) noexcept nogil:
+    cdef Setup* setup = self.stream.setup
+    if setup != NULL and setup.state == SETUP_TRYING and self.kept == NULL and setup.shadow == 0 \
+            and buf.length <= ASSOCIATION_KEPT:
+        self.kept = buf
+    else:
+        buf_drop(&shard.pool, buf)
+
+
+cdef void association_forget(Shard* shard, Association* self) noexcept nogil:
+    if self.kept != NULL:
+        buf_drop(&shard.pool, self.kept)
+        self.kept = NULL
+
+
+cdef void association_again(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Association* self = stream.association
+    cdef Buf* kept = self.kept
+    cdef uint64_t lost = self.sent
+    if self.listed:
+        unlist(&stream_flow(stream).datagrams, self)
+    if kept != NULL:
+        self.kept = NULL
+        # Its age counts from now: it did not wait for its flow.
+        kept.number = shard.now_us
+        association_put_back(self, kept)
+        lost -= 1
+    self.sent = 0
+    self.tx_number = 0
+    while lost != 0:
+        association_drop(shard, self, DROP_UNREACHABLE)
+        lost -= 1
 
 
 cdef void association_use(Shard* shard, Association* self) noexcept nogil:
@@ -192,7 +256,7 @@ cdef uint32_t fill(Shard* shard, Association* self, uint8_t* p, uint32_t room, b
         self.tx_number += 1
         stream.tx.sent += buf.length
         counter_add(&shard.stats.count[COUNT_APPLICATION_SENT], buf.length)
-        buf_drop(&shard.pool, buf)
+        keep_or_drop(shard, self, buf)
     self.sent += taken
     counter_add(&shard.stats.count[COUNT_DATAGRAMS_SENT], taken)
     return used

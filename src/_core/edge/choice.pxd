@@ -1,6 +1,6 @@
 # The session and flow that a new stream of an import takes. What each accept passes through is inline: an import
 # without outlets pays nothing for the file being apart from `accept`.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.map cimport map_put
@@ -18,6 +18,7 @@ from pcgrelay._core.stream.stream cimport BREAK_NONE, TX_OPEN, Stream
 
 cdef enum:
     STREAM_ID_MAX = 0xfffffffd
+    CHOICE_WANTED_US = 1000000
 
 # The session that was chosen for a connection, and a worker that has flows of it.
 cdef struct Elsewhere:
@@ -28,6 +29,10 @@ cdef struct Elsewhere:
 # Choose by weight among the routes with the least precedence whose session is up; one of weight 0 only if there is no
 # other.
 cdef Session* choice_session(Shard* shard, const Import* entry) noexcept nogil
+
+# The flow for a new association; NULL: there is none here. A session is asked for then, at most once in
+# CHOICE_WANTED_US, by *wanted_us: when it was asked for last.
+cdef Flow* choice_of_datagrams(Shard* shard, const Import* entry, uint64_t* wanted_us) noexcept nogil
 
 # The flow of this session for a new stream; NULL: it is elsewhere.
 cdef inline Flow* choice_flow(Shard* shard, Session* session, Elsewhere* elsewhere) noexcept nogil:

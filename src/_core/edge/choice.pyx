@@ -1,8 +1,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.stats cimport STATS_SERVICES
-from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, Event
+from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport Session, session_find
+from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.service_tables cimport Import, Route
 
 
@@ -43,3 +45,17 @@ cdef Session* choice_session(Shard* shard, const Import* entry) noexcept nogil:
             return session
         ticket -= way.weight
     return spare
+
+
+# What comes meanwhile is dropped: its client asks again, and forged ones must not fill the places where streams wait.
+cdef Flow* choice_of_datagrams(Shard* shard, const Import* entry, uint64_t* wanted_us) noexcept nogil:
+    cdef Session* session = choice_session(shard, entry)
+    cdef Elsewhere elsewhere
+    cdef Event* event
+    if session != NULL:
+        return choice_flow(shard, session, &elsewhere)
+    if wanted_us[0] == 0 or shard.now_us >= wanted_us[0] + CHOICE_WANTED_US:
+        wanted_us[0] = shard.now_us
+        event = shard_event(shard, EVENT_IMPORT_WANTED)
+        event.data.import_number = entry.number
+    return NULL

@@ -6,16 +6,16 @@ from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.edge.clients cimport Clients
 from pcgrelay._core.frame.record cimport Record
 from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport Association, Stream
-
-
-cdef enum:
-    DATAGRAMS_WANTED_US = 1000000   # a route is asked for at most once in so long
 
 
 # Begin an association for a new client of an import. NULL: it may have none, and its datagram is counted as dropped.
 cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t* client, const uint8_t* local,
                                   uint32_t hash) noexcept nogil
+
+# Give a shadow's stream, whose socket is its own, what one of a client has. False: no memory.
+cdef bint datagrams_shadow(Shard* shard, Stream* stream, const Import* entry) noexcept nogil
 
 # Note that the target's side has said something.
 cdef void datagrams_answered(Shard* shard, Association* association) noexcept nogil

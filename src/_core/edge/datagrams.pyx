@@ -12,18 +12,16 @@ from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT
 from pcgrelay._core.edge.associations cimport (
     ASSOCIATION_BYTES, ASSOCIATION_MOST, association_begin, association_drop, association_use,
 )
-from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_session
+from pcgrelay._core.edge.choice cimport choice_join, choice_of_datagrams
 from pcgrelay._core.edge.clients cimport ClientSource, clients_add, clients_serves, clients_source
 from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty
 from pcgrelay._core.edge.setups cimport setup_answered
-from pcgrelay._core.edge.streams cimport edge_abort, edge_count, edge_stream, edge_watch_association
-from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, Event
-from pcgrelay._core.link.shard cimport shard_event
-from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_serve_datagrams
+from pcgrelay._core.edge.streams cimport edge_abort, edge_associated, edge_count, edge_stream, edge_watch_association
 from pcgrelay._core.stream.flow cimport Flow
-from pcgrelay._core.stream.service_tables cimport DatagramImport, Import, import_is_down, tables_import
-from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE
+from pcgrelay._core.stream.service_tables cimport DatagramImport, import_is_down, tables_import
+from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE, stream_is_pending
 
 
 cdef enum:
@@ -36,35 +34,22 @@ cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t*
                                   uint32_t hash) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, clients.number)
     cdef Flow* flow = NULL
-    if entry == NULL or entry.datagrams == NULL or import_is_down(entry) or shard.draining:
+    if entry == NULL or entry.datagrams == NULL or shard.draining \
+            or (import_is_down(entry) and entry.outlets == NULL):
         association_drop(shard, NULL, DROP_NO_ROUTE)
         return NULL
     if not clients_serves(entry.datagrams, client):
         association_drop(shard, NULL, DROP_SOURCE)
         return NULL
-    flow = find_flow(shard, clients, entry)
-    if flow == NULL:
+    if entry.outlets == NULL:
+        flow = choice_of_datagrams(shard, entry, &clients.wanted_us)
+    if flow == NULL and (entry.outlets == NULL or not outlets_serve_datagrams(shard, entry, &clients.wanted_us)):
         association_drop(shard, NULL, DROP_NO_ROUTE)
         return NULL
     if not make_room(shard, clients, entry.datagrams, client):
         association_drop(shard, NULL, DROP_LIMIT)
         return NULL
     return begin(shard, clients, entry, flow, client, local, hash)
-
-
-# An import without a route is asked for, and what comes meanwhile is dropped: its client asks again, and forged ones
-# must not fill the places in which streams wait.
-cdef Flow* find_flow(Shard* shard, Clients* clients, const Import* entry) noexcept nogil:
-    cdef Session* session = choice_session(shard, entry)
-    cdef Elsewhere elsewhere
-    cdef Event* event
-    if session != NULL:
-        return choice_flow(shard, session, &elsewhere)
-    if clients.wanted_us == 0 or shard.now_us >= clients.wanted_us + DATAGRAMS_WANTED_US:
-        clients.wanted_us = shard.now_us
-        event = shard_event(shard, EVENT_IMPORT_WANTED)
-        event.data.import_number = entry.number
-    return NULL
 
 
 # The association that was used least recently goes: of the client's address if that has all it may have, else of all.
@@ -105,23 +90,39 @@ cdef Association* begin(Shard* shard, Clients* clients, const Import* entry, Flo
         fresh.hash = hash
         fresh.serial = clients.serial
         if clients_add(clients, &shard.pool, fresh):
-            cause = choice_join(shard, stream, flow, True)
+            if flow != NULL:
+                cause = choice_join(shard, stream, flow, True)
+            elif outlets_begin(shard, stream, entry, NULL, 0):
+                cause = CAUSE_DONE
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_LIMIT if cause == CAUSE_LIMIT else CODE_BUSY, cause)
         association_drop(shard, NULL, DROP_LIMIT if cause == CAUSE_LIMIT else DROP_QUEUE)
         return NULL
-    edge_watch_association(shard, stream)
+    if flow != NULL:
+        edge_watch_association(shard, stream)
     limits_watch(shard, stream)
     return stream.association
+
+
+cdef bint datagrams_shadow(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
+    stream.datagram = True
+    # It is read as its socket says, and not with the bytes of streams when frames are made.
+    stream.readable = False
+    return association_begin(shard, stream, &entry.datagrams.terms)
 
 
 # -- received records -------------------------------------------------------------------------------------------------
 
 cdef void datagrams_answered(Shard* shard, Association* association) noexcept nogil:
+    cdef Stream* stream = association.stream
     if not association.answered:
-        # It may end sooner now.
         association.answered = True
-        edge_watch_association(shard, association.stream)
+        if stream_is_pending(stream):
+            edge_associated(shard, stream)
+        # It may end sooner now.
+        edge_watch_association(shard, stream)
+    if stream.unanswered:
+        setup_answered(shard, stream)
 
 
 cdef void datagrams_rx(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
@@ -133,8 +134,6 @@ cdef void datagrams_rx(Shard* shard, Stream* stream, const Record* record, Buf* 
     association_use(shard, association)
     if stream.opener:
         datagrams_answered(shard, association)
-        if stream.unanswered:
-            setup_answered(shard, stream)
     while stream.out.count != 0 \
             and (stream.out.count >= ASSOCIATION_MOST or stream.out.bytes + n > ASSOCIATION_BYTES):
         buf_drop(&shard.pool, queue_pop(&stream.out).buf)

@@ -1,6 +1,7 @@
 # A direct stream: the application's half and its target's, each the other's partner (stream.pxd). What one half reads
 # the other writes; while something waits to be written there, nothing more is read, so that TCP's own flow control
-# holds from end to end. It makes no system call.
+# holds from end to end. It makes no system call. Datagrams have an association in place of the first half, and nothing
+# holds them back.
 from libc.stdint cimport uint64_t
 
 from pcgrelay._core.link.shard cimport Shard

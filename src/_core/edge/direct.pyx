@@ -22,6 +22,7 @@ cdef bint direct_begin(Shard* shard, Stream* stream, uint64_t due_us) noexcept n
     partner.timer.owner = partner
     partner.opened_us = shard.now_us
     partner.number = stream.number
+    partner.datagram = stream.datagram
     partner.rule = RULE_NONE
     partner.dial = DIAL_TRYING
     partner.due_us = due_us

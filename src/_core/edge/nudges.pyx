@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.stats cimport CAUSE_NUDGED, COUNT_STREAMS_NUDGED
-from pcgrelay._core.base.wire cimport CODE_ABORTED
+from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE
 from pcgrelay._core.edge.setups cimport setup_figures
 from pcgrelay._core.edge.streams cimport edge_abort, edge_leave
 from pcgrelay._core.link.shard cimport Shard, flow_lane
@@ -37,8 +37,9 @@ cdef bint nudge_is_idle(Shard* shard, Setup* setup, uint64_t idle_us) noexcept n
 cdef void nudge(Shard* shard, Stream* stream, bint hard) noexcept nogil:
     meter_count(setup_figures(shard, stream.setup), METER_NUDGED, 1)
     counter_add(&shard.stats.count[COUNT_STREAMS_NUDGED], 1)
-    if hard:
-        edge_abort(shard, stream, CODE_ABORTED, CAUSE_NUDGED)
+    if hard or stream.datagram:
+        # Datagrams have no end that could be said in order; their client begins another association.
+        edge_abort(shard, stream, CODE_ABORTED if hard else CODE_DONE, CAUSE_NUDGED)
         return
     edge_leave(shard, stream)
     stream.input = IN_ENDED

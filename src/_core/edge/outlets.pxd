@@ -4,7 +4,11 @@
 # and is led to the next outlet. `edge_abort` takes the stream back and marks it; the worker then calls outlets_lead_on,
 # in the same turn. Each outlet is tried at most once, and all of them within the deadline of the tables. No call waits
 # for the control plane: it may stand still.
-from libc.stdint cimport uint32_t
+#
+# Nobody answers a datagram who does not want to. An attempt of datagrams fails if the far edge does not accept it in
+# the time of the outlet, or if it is refused before anything was answered: by RESET, or by ICMP where it is direct. The
+# first datagram goes to the next outlet then. Once the far side has answered, or the time is over, it is up.
+from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.link.mailbox cimport StreamOrder
 from pcgrelay._core.link.shard cimport Shard
@@ -16,6 +20,10 @@ from pcgrelay._core.stream.stream cimport Stream
 # set-up here. session: as in accept_application. False: no memory for the set-up; the stream is as it was.
 cdef bint outlets_begin(Shard* shard, Stream* stream, const Import* entry, const StreamOrder* order,
                         uint32_t session) noexcept nogil
+
+# Whether a new association of an import finds an outlet that could take it; else a session of the gateway is asked for
+# (*wanted_us, as in choice_of_datagrams).
+cdef bint outlets_serve_datagrams(Shard* shard, const Import* entry, uint64_t* wanted_us) noexcept nogil
 
 # The attempt failed: try the next outlet, or end the stream with what the first attempt met.
 cdef void outlets_lead_on(Shard* shard, Stream* stream) noexcept nogil

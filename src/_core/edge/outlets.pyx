@@ -8,7 +8,8 @@ from pcgrelay._core.base.stats cimport (
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_REFUSED, CODE_UNREACHABLE
-from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_session
+from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_of_datagrams, choice_session
+from pcgrelay._core.edge.clients cimport Clients
 from pcgrelay._core.edge.direct cimport direct_begin
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_wait
 from pcgrelay._core.edge.setups cimport (
@@ -21,10 +22,10 @@ from pcgrelay._core.session.session cimport Session, session_find
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.meter cimport METER_ACTIVE, METER_MOVED, meter_count, meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    OUTLET_DIRECT, OUTLET_ENDED, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet, OutletKind, Outlets,
-    import_down_cause, import_is_down, tables_import,
+    IMPORT_PENDING, OUTLET_DIRECT, OUTLET_ENDED, OUTLET_FORBIDDEN, OUTLET_GATEWAY, TABLES_SLOTS, Import, Outlet,
+    OutletKind, Outlets, import_down_cause, import_is_down, tables_import,
 )
-from pcgrelay._core.stream.stream cimport LIFE_LIVE, SETUP_FAILED, SETUP_UP, Setup, Stream
+from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, LIFE_LIVE, SETUP_FAILED, SETUP_UP, Setup, Stream
 
 
 cdef enum:
@@ -32,6 +33,8 @@ cdef enum:
     PORT_AT = 2
     PORT_LENGTH = 2
     SETUP_US = 10000000         # for all attempts, where the tables do not say
+    # Clients are forged without effort: most of the places in which streams wait stay free of them.
+    WAITING_WITH_DATAGRAMS = 512
 
 
 cdef bint outlets_begin(Shard* shard, Stream* stream, const Import* entry, const StreamOrder* order,
@@ -43,8 +46,10 @@ cdef bint outlets_begin(Shard* shard, Stream* stream, const Import* entry, const
         return False
     setup = stream.setup
     if order == NULL or order.handed:
-        if order == NULL:
-            client_of(shard, setup)
+        if stream.association != NULL:
+            name_client(setup, stream.association.client, ASSOCIATION_CLIENT)
+        elif order == NULL:
+            name_client(setup, shard.client, shard.client_length)
         outlet = outlets.slots[<uint32_t>atomic_add(&outlets.meter.turn, 1) % TABLES_SLOTS]
     else:
         if order.shadow != 0:
@@ -63,9 +68,9 @@ cdef bint outlets_begin(Shard* shard, Stream* stream, const Import* entry, const
 
 
 # The address alone, for a client has many ports: the second field of a socket address of IPv4 and IPv6.
-cdef void client_of(const Shard* shard, Setup* setup) noexcept nogil:
-    if shard.client_length <= sizeof(setup.client):
-        memcpy(setup.client, shard.client, shard.client_length)
+cdef void name_client(Setup* setup, const uint8_t* address, uint32_t length) noexcept nogil:
+    if length <= sizeof(setup.client):
+        memcpy(setup.client, address, length)
         memset(setup.client + PORT_AT, 0, PORT_LENGTH)
 
 
@@ -137,11 +142,16 @@ cdef Cause attempt(Shard* shard, Stream* stream, const Import* entry, uint32_t s
         return CAUSE_NO_ROUTE
     outlet = &entry.outlets.outlet[stream.setup.outlet]
     if outlet.kind == OUTLET_GATEWAY:
+        if stream.datagram:
+            return attempt_association(shard, stream, entry)
         return attempt_gateway(shard, stream, entry, session)
     if outlet.kind != OUTLET_DIRECT:
         return CAUSE_MARKING if outlet.kind == OUTLET_FORBIDDEN else CAUSE_NO_ROUTE
     if outlet.target_count == 0:
         return CAUSE_TARGET_UNRESOLVED
+    if stream.datagram:
+        # For no answer is due: within this time it may be refused.
+        timer_set(&shard.wheel, &stream.timer, due_us(shard, stream.setup, entry))
     return CAUSE_DONE if direct_begin(shard, stream, due_us(shard, stream.setup, entry)) else CAUSE_BUDGET
 
 
@@ -176,6 +186,43 @@ cdef Cause attempt_gateway(Shard* shard, Stream* stream, const Import* entry, ui
     if cause == CAUSE_DONE:
         timer_set(&shard.wheel, &stream.timer, due_us(shard, stream.setup, entry))
     return cause
+
+
+cdef Cause attempt_association(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
+    cdef Clients* clients = <Clients*>stream.association.clients
+    cdef uint64_t never = 0
+    cdef Flow* flow
+    cdef Cause cause
+    if import_is_down(entry):
+        return import_down_cause(entry)
+    flow = choice_of_datagrams(shard, entry, &never if clients == NULL else &clients.wanted_us)
+    if flow == NULL:
+        return wait_with_datagrams(shard, stream, entry)
+    cause = choice_join(shard, stream, flow, True)
+    if cause == CAUSE_DONE:
+        timer_set(&shard.wheel, &stream.timer, due_us(shard, stream.setup, entry))
+    return cause
+
+
+# A client that asks again needs no session to be waited for. But where the tables say that it is, nothing is led to
+# another outlet meanwhile; its datagrams grow old.
+cdef Cause wait_with_datagrams(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
+    if entry.state != IMPORT_PENDING or entry.outlets.wait_us == 0 or stream.setup.shadow != 0 \
+            or shard.waiting_count >= WAITING_WITH_DATAGRAMS:
+        return CAUSE_NO_ROUTE
+    edge_wait(shard, stream)
+    timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.outlets.wait_us)
+    return CAUSE_DONE
+
+
+cdef bint outlets_serve_datagrams(Shard* shard, const Import* entry, uint64_t* wanted_us) noexcept nogil:
+    cdef const Outlet* outlet
+    cdef uint32_t i
+    for i in range(entry.outlets.count):
+        outlet = &entry.outlets.outlet[i]
+        if outlet.kind == OUTLET_DIRECT and outlet.target_count != 0:
+            return True
+    return not import_is_down(entry) and choice_of_datagrams(shard, entry, wanted_us) != NULL
 
 
 # The control plane is asked for a session in any case; it is waited for only where the tables say so, or where nothing

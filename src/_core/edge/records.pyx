@@ -142,10 +142,12 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
             return RESULT_BAD_STATE
         if rx_limit(stream, record.value) != RESULT_OK:
             return RESULT_BAD_CREDIT
-        if stream.setup != NULL:
-            timer_clear(&shard.wheel, &stream.timer)
-            setup_up(shard, stream.setup)
-        stream.unanswered = True
+        if stream.setup == NULL or not stream.datagram:
+            # Of datagrams this says that the far edge is there; whether the service is, the first of them says.
+            if stream.setup != NULL:
+                timer_clear(&shard.wheel, &stream.timer)
+                setup_up(shard, stream.setup)
+            stream.unanswered = True
         edge_ready(shard, stream)
         return RESULT_OK
     if record.kind == RECORD_FIN:

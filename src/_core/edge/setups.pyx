@@ -6,12 +6,14 @@ from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.base.map cimport map_put, map_remove
 from pcgrelay._core.base.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_FAR_RESET,
-    CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NO_ROUTE, CAUSE_NO_SOURCE,
-    CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_WAITED_TOO_LONG, Cause,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
+    CAUSE_DURATION, CAUSE_FAR_RESET, CAUSE_IDLE, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT,
+    CAUSE_NO_ROUTE, CAUSE_NO_SOURCE, CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED,
+    CAUSE_WAITED_TOO_LONG, Cause,
 )
 from pcgrelay._core.base.timer cimport timer_clear
-from pcgrelay._core.base.wire cimport CODE_REFUSED, CODE_UNREACHABLE
+from pcgrelay._core.base.wire cimport CODE_LIMIT, CODE_REFUSED, CODE_UNREACHABLE
+from pcgrelay._core.edge.associations cimport association_again, association_forget
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.mailbox cimport EVENT_SETUP_ENDED, Event, SetupEvent, StreamEndEvent, StreamOrder
@@ -27,7 +29,8 @@ from pcgrelay._core.stream.meter cimport (
 from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, FAR_OPEN, LIFE_FINISHED, PLACE_READY, SETUP_FAILED, SETUP_TRYING, SETUP_UP, STREAM_AGAIN,
-    STREAM_HALF_REMOTE, STREAM_IDLE, TX_RESET, Setup, Stream, stream_free, stream_new, stream_restore, stream_step,
+    STREAM_FORGET, STREAM_HALF_REMOTE, STREAM_IDLE, TX_RESET, Setup, Stream, stream_free, stream_may, stream_new,
+    stream_restore, stream_step,
 )
 
 
@@ -90,6 +93,9 @@ cdef void count_end(Shard* shard, const Stream* stream, const Setup* setup) noex
     meter_count(figures, METER_RECEIVED, received)
     if moved >= METER_BULK and open_us != 0:
         meter_observe(figures, METER_RATE, moved / 1024 * 1000000 / open_us)
+    if stream.datagram and stream.code == CODE_LIMIT:
+        # The far edge has made room for another client: an association is lost there, and no way to it.
+        return
     if (stream.cause == CAUSE_FAR_RESET or stream.cause == CAUSE_SESSION_LOST) and stream.broken != BREAK_LEFT:
         is_early = stream.unanswered and open_us <= METER_EARLY_US
         count_break(shard, setup, METER_EARLY if is_early else METER_CUT)
@@ -130,7 +136,10 @@ cdef void setup_up(Shard* shard, Setup* setup) noexcept nogil:
     setup.stream.unanswered = True
     meter_count(figures, METER_UP, 1)
     meter_count(figures, METER_ACTIVE, 1)
-    meter_observe(figures, METER_SETUP, shard.now_us - setup.attempt_us)
+    if setup.stream.datagram:
+        association_forget(shard, setup.stream.association)
+    if not setup.stream.datagram or setup.stream.association.answered:
+        meter_observe(figures, METER_SETUP, shard.now_us - setup.attempt_us)
     if setup.shadow != 0:
         tell(shard, setup, METER_UP)
 
@@ -168,7 +177,8 @@ cdef void setup_refused(Shard* shard, const Import* entry, const StreamOrder* or
 
 cdef uint32_t outcome_of(const Stream* stream, uint32_t code, Cause cause) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
-    if cause == CAUSE_APPLICATION_RESET:
+    if cause == CAUSE_APPLICATION_RESET or cause == CAUSE_DONE or cause == CAUSE_DURATION or cause == CAUSE_IDLE:
+        # What ends in order, or has lasted as long as it may, did not fail.
         return METER_LEFT
     if cause == CAUSE_SESSION_LOST:
         return METER_LOST
@@ -181,8 +191,8 @@ cdef uint32_t outcome_of(const Stream* stream, uint32_t code, Cause cause) noexc
         return METER_AWAY if flow != NULL and flow_lane(flow) == NULL else METER_SILENT
     if cause == CAUSE_BUDGET or cause == CAUSE_LIMIT or cause == CAUSE_DESCRIPTORS or cause == CAUSE_NO_LOCAL_PORT \
             or cause == CAUSE_CONNECT_FORBIDDEN or cause == CAUSE_NO_SOURCE or cause == CAUSE_SHUTDOWN \
-            or cause == CAUSE_NOT_ALLOWED or cause == CAUSE_MARKING:
-        # The last three are this node's own end, and its own tables: a far edge's rules come as FAR_RESET.
+            or cause == CAUSE_NOT_ALLOWED or cause == CAUSE_MARKING or cause == CAUSE_DRAINING:
+        # The last four are this node's own end, and its own tables: a far edge's rules come as FAR_RESET.
         return METER_LOCAL
     return METER_DENIED if cause == CAUSE_FAR_RESET and code == CODE_REFUSED else METER_REFUSED
 
@@ -208,7 +218,9 @@ cdef void setup_answered(Shard* shard, Stream* stream) noexcept nogil:
     stream.unanswered = False
     stream.first_us = <uint32_t>min(max(shard.now_us - stream.opened_us, 1), UINT32_MAX)
     if setup != NULL:
-        meter_observe(setup_figures(shard, setup), METER_ANSWER, shard.now_us - setup.up_us)
+        # UDP sets nothing up, so that both times of datagrams are those of the first answer.
+        meter_observe(setup_figures(shard, setup), METER_ANSWER,
+                      shard.now_us - (setup.attempt_us if stream.datagram else setup.up_us))
 
 
 cdef void setup_report(const Shard* shard, const Stream* stream, StreamEndEvent* end) noexcept nogil:
@@ -251,9 +263,14 @@ cdef void setup_take(Setup* setup, const StreamOrder* order) noexcept nogil:
 
 cdef void setup_again(Shard* shard, Stream* stream) noexcept nogil:
     timer_clear(&shard.wheel, &stream.timer)
+    if stream.association != NULL:
+        association_again(shard, stream)
     shard.windows -= stream.rx.limit - stream.rx.consumed
     memset(&stream.tx, 0, sizeof(stream.tx))
     memset(&stream.rx, 0, sizeof(stream.rx))
+    if not stream_may(stream, STREAM_AGAIN):
+        # An association that was accepted, and was never answered: that is forgotten.
+        stream_step(stream, STREAM_FORGET)
     stream_step(stream, STREAM_AGAIN)
     stream.flow = NULL
     stream.id = 0
@@ -289,6 +306,7 @@ cdef bint setup_leave_flow(Shard* shard, Stream* stream, uint32_t code) noexcept
     rest.id = stream.id
     rest.session = stream.session
     rest.life = LIFE_FINISHED
+    rest.datagram = stream.datagram
     rest.code = code
     rest.rule = NO_RULE
     rest.say = TX_RESET

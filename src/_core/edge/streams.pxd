@@ -40,6 +40,9 @@ cdef bint edge_lingers(const Stream* stream) noexcept nogil
 # Set the timer of an association to when it ends if no datagram comes.
 cdef void edge_watch_association(Shard* shard, Stream* stream) noexcept nogil
 
+# The set-up of an association is over: the far side has answered, or nothing has refused it in the time of the outlet.
+cdef void edge_associated(Shard* shard, Stream* stream) noexcept nogil
+
 # Count the bytes that wait for the application, and the stream itself if the peer opened it, as held by the peer.
 cdef void edge_hold(Stream* stream) noexcept nogil
 

@@ -8,9 +8,9 @@ from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
     CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_NUDGED,
-    CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE,
-    CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
-    COUNT_STREAMS_REFUSED, STATS_SERVICES, Cause, listener_count,
+    CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_REFUSED, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNREACHABLE,
+    CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED,
+    COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES, Cause, listener_count,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT
@@ -29,9 +29,9 @@ from pcgrelay._core.stream.service_tables cimport DatagramTerms, tables_terms
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
     LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
-    STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_OPEN,
-    STREAM_TX_ACCEPT, STREAM_TX_OPEN, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_is_pending,
-    stream_is_shadow, stream_may, stream_new, stream_step,
+    STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RX_ACCEPT, STREAM_RX_DATA,
+    STREAM_RX_OPEN, STREAM_TX_ACCEPT, STREAM_TX_OPEN, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up,
+    stream_is_pending, stream_is_shadow, stream_is_unrefused, stream_may, stream_new, stream_step,
 )
 
 
@@ -61,6 +61,8 @@ cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
     counter_add(&shard.stats.streams, -1)
     counter_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
     edge_count(shard, stream, -1)
+    association_leave(shard, stream)
+    association_end(shard, stream, NULL)
     setup_drop(shard, stream)
     edge_bury(shard, stream)
 
@@ -98,11 +100,11 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     stream.writable = True
     # A socket of datagrams is read as soon as it has one.
     stream.readable = not stream.datagram
-    if stream.datagram:
-        edge_watch_association(shard, stream)
     if stream.direct:
         direct_connected(shard, stream)
         return
+    if stream.datagram:
+        edge_watch_association(shard, stream)
     if stream.output != OUT_OPEN:
         # FIN came before, when the timer was that of the connection.
         edge_linger(shard, stream)
@@ -165,6 +167,9 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
         return
     if stream.flow == NULL and not stream.direct:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
+    elif stream_is_pending(stream) and stream_is_unrefused(stream) and not stream_is_shadow(stream):
+        edge_associated(shard, stream)
+        edge_watch_association(shard, stream)
     elif stream_is_pending(stream):
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
     elif stream.dial != DIAL_NONE and shard.now_us < stream.due_us:
@@ -201,6 +206,12 @@ cdef void association_timer(Shard* shard, Stream* stream) noexcept nogil:
 
 cdef void edge_watch_association(Shard* shard, Stream* stream) noexcept nogil:
     timer_set(&shard.wheel, &stream.timer, association_due(stream.association))
+
+
+cdef void edge_associated(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.direct:
+        stream_step(stream, STREAM_RX_ACCEPT)
+    setup_up(shard, stream.setup)
 
 
 cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil:
@@ -401,8 +412,18 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
 # Is the application's socket as it was accepted, so that it can be led to another outlet? What ends the application's
 # own connection, or the node, is no failure of an outlet.
 cdef bint may_lead_on(const Stream* stream, Cause cause) noexcept nogil:
+    if stream.datagram:
+        return is_of_attempt(cause)
     return cause != CAUSE_APPLICATION_RESET and cause != CAUSE_SHUTDOWN and cause != CAUSE_NOT_ALLOWED \
         and cause != CAUSE_MARKING and stream.tx.sent == 0 and stream.input != IN_ENDED and stream.broken == BREAK_NONE
+
+
+# An association ends for many reasons that are its own, although nothing was answered yet. These are of the outlet.
+cdef bint is_of_attempt(Cause cause) noexcept nogil:
+    return cause == CAUSE_FAR_RESET or cause == CAUSE_SESSION_LOST or cause == CAUSE_TARGET_REFUSED \
+        or cause == CAUSE_TARGET_UNREACHABLE or cause == CAUSE_TARGET_SILENT or cause == CAUSE_TARGET_UNRESOLVED \
+        or cause == CAUSE_WAITED_TOO_LONG or cause == CAUSE_NO_LOCAL_PORT or cause == CAUSE_DESCRIPTORS \
+        or cause == CAUSE_CONNECT_FORBIDDEN or cause == CAUSE_NO_SOURCE
 
 
 # The attempt on an outlet failed. Take the stream back from where it was, and have the worker lead it on; the far edge
@@ -443,6 +464,10 @@ cdef void direct_connected(Shard* shard, Stream* stream) noexcept nogil:
     if opener == NULL:
         return
     stream_step(opener, STREAM_TX_OPEN)
+    if stream.datagram:
+        # Nothing has answered yet: what waits for the target can be sent now.
+        edge_dirty(shard, stream)
+        return
     stream_step(opener, STREAM_RX_ACCEPT)
     stream_step(stream, STREAM_RX_OPEN)
     stream_step(stream, STREAM_TX_ACCEPT)

@@ -1,7 +1,7 @@
 """What the face has of the outlets of imports: their figures, and connections of its own that try one."""
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pcgrelay._core.base.linux cimport close
+from pcgrelay._core.base.linux cimport SOCK_SEQPACKET, SOL_SOCKET, SO_TYPE, close, getsockopt
 from pcgrelay._core.face.counters cimport counters_meter
 from pcgrelay._core.face.registry cimport MeterEntry
 from pcgrelay._core.face.datagrams cimport Datagrams
@@ -16,6 +16,12 @@ from pcgrelay._core.face.workers import CoreError
 cdef enum:
     ROUNDS_MOST = 64            # at once
     ROUND_LAST = 0xffffffff     # then their numbers begin anew
+
+
+cdef bint keeps_records_apart(int fd):
+    cdef int kind = 0
+    cdef uint32_t length = sizeof(kind)
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 and kind == SOCK_SEQPACKET
 
 
 cdef class Outlets(Datagrams):
@@ -61,6 +67,10 @@ cdef class Outlets(Datagrams):
         order.fd = fd
         order.args.stream.import_number, order.args.stream.shadow = number, shadow
         order.args.stream.outlet = <uint8_t>outlet
+        if keeps_records_apart(fd):
+            # One of datagrams cannot be handed on, and the first worker has a flow of each session.
+            self._send(0, order)
+            return
         self._shadow_turn = (self._shadow_turn + 1) % self._count
         self._send(self._shadow_turn, order)
 

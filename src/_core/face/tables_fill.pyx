@@ -151,8 +151,6 @@ cdef fill_import(Import* out, row, dict meters):
         out.routes[out.route_count].weight = weight
         out.route_count += 1
     if len(more) > 1 and more[1] is not None:
-        if more[0] is not None:
-            raise ValueError("an import of datagrams has the gateway alone")
         out.datagrams = <DatagramImport*>calloc(1, sizeof(DatagramImport))
         if out.datagrams == NULL:
             raise MemoryError

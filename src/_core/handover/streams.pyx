@@ -23,7 +23,8 @@ from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESU
 from pcgrelay._core.stream.stream cimport (
     ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED,
     FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP,
-    STREAM_IDLE, Association, Dial, Setup, Stream, stream_free, stream_new, stream_restore, stream_young_until,
+    STREAM_IDLE, Association, Dial, Setup, Stream, stream_free, stream_is_shadow, stream_new, stream_restore,
+    stream_young_until,
 )
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.base.timer cimport timer_set
@@ -388,28 +389,38 @@ cdef Stream* half_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
 cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, uint64_t due_us) noexcept nogil:
     if stream.broken > BREAK_LEFT or stream.listener >= STATS_LISTENERS:
         return False
-    if stream.datagram and flow == NULL:
-        return False
     if direct:
-        return stream.say == 0 and stream.life == LIFE_LIVE and (stream.handle.fd >= 0 or stream.dial != DIAL_NONE) \
-            and (not stream.opener or (stream.setup != NULL and stream.dial == DIAL_NONE))
+        return half_is_sound(stream)
     if flow == NULL:
         return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
-            and stream.dial == DIAL_NONE
+            and stream.dial == DIAL_NONE and not stream.datagram
     if map_find(&flow.streams, stream.id) != NULL or not association_is_sound(stream):
         return False
     return stream.life == LIFE_LIVE or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
 
 
-# An association has a socket of its own, or that of its listener, and a far edge in any case.
+# Of datagrams the first half is the association.
+cdef bint half_is_sound(const Stream* stream) noexcept nogil:
+    if stream.say != 0 or stream.life != LIFE_LIVE:
+        return False
+    if stream.opener and (stream.setup == NULL or stream.dial != DIAL_NONE):
+        return False
+    if stream.datagram and stream.opener:
+        return stream.association != NULL and association_is_sound(stream)
+    return stream.association == NULL and (stream.handle.fd >= 0 or stream.dial != DIAL_NONE)
+
+
+# An association has the socket of its listener, or one of its own: to the target, or of who made it as a shadow.
 cdef bint association_is_sound(const Stream* stream) noexcept nogil:
     if stream.association == NULL:
         return not stream.datagram or stream.life != LIFE_LIVE
-    if not stream.datagram or stream.life != LIFE_LIVE or stream.setup != NULL or stream.beside != NULL:
+    if not stream.datagram or stream.life != LIFE_LIVE or stream.beside != NULL:
         return False
     if not stream.opener:
         return stream.association.serial == 0
-    return stream.association.serial != 0 and stream.handle.fd < 0
+    if stream.association.serial == 0:
+        return stream.handle.fd >= 0 and stream_is_shadow(stream)
+    return stream.handle.fd < 0
 
 
 cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexcept nogil:

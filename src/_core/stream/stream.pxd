@@ -13,7 +13,8 @@
 # any other, but has neither credit nor FIN; RESET alone ends it, with the code DONE once it is idle.
 #
 # A direct stream has no far edge. It is two streams, the application's and that of its target: each is the other's
-# partner, and what one reads the other writes.
+# partner, and what one reads the other writes. Of datagrams the first one is the association, and writes by the socket
+# that all clients of its import have.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
@@ -177,6 +178,7 @@ cdef struct Association:
     Association* previous
     Buf* first                  # owned: what waits, oldest first; Buf.number: since when
     Buf* last
+    Buf* kept                   # owned, while its set-up may be led on: what was sent first, for the next outlet
     uint32_t waiting
     uint32_t waiting_bytes
     uint64_t wait_us            # nothing waits longer
@@ -296,6 +298,11 @@ cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogi
 # Is the set-up still to be answered?
 cdef inline bint stream_is_pending(const Stream* self) noexcept nogil:
     return self.setup != NULL and self.setup.state != SETUP_UP
+
+# May the set-up be refused, but owes nobody an answer? So it is with datagrams, once the far edge has accepted them or
+# the target's socket is there.
+cdef inline bint stream_is_unrefused(const Stream* self) noexcept nogil:
+    return self.datagram and (self.direct or self.state == STREAM_OPEN)
 
 # Did the control plane make it, and no application?
 cdef inline bint stream_is_shadow(const Stream* self) noexcept nogil:

@@ -35,6 +35,7 @@ from pcgrelay._core.worker.datagram_io cimport (
     datagram_io_close, datagram_io_deliver, datagram_io_event, datagram_io_flush,
 )
 from pcgrelay._core.worker.datagram_sockets cimport datagram_listen, datagram_unlisten
+from pcgrelay._core.worker.direct_datagrams cimport direct_datagrams_deliver, direct_datagrams_event
 from pcgrelay._core.worker.direct_io cimport direct_io_written
 from pcgrelay._core.worker.sockets cimport sockets_end_as, sockets_is_kept_back, sockets_tune
 from pcgrelay._core.worker.worker cimport (
@@ -122,7 +123,7 @@ cdef void app_adopt(Worker* self, uint32_t number, int fd, const StreamOrder* or
     if stream == NULL:
         return
     stream.handle.shared = shared
-    if not worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
+    if not worker_watch(self, &stream.handle, EPOLLIN if stream.datagram else APPLICATION_EVENTS, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
 
@@ -148,7 +149,10 @@ cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogi
     if stream.life != LIFE_LIVE or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
         return
     if stream.datagram:
-        datagram_io_event(self, stream)
+        if stream.direct and not stream.opener:
+            direct_datagrams_event(self, stream)
+        else:
+            datagram_io_event(self, stream)
         return
     if stream.dial != DIAL_NONE:
         dial_told(self, stream, events)
@@ -245,10 +249,14 @@ cdef bint next_dirty_or_flush(Worker* self) noexcept nogil:
 
 
 cdef void deliver_datagrams(Worker* self, Stream* stream) noexcept nogil:
-    if stream.life == LIFE_LIVE:
-        datagram_io_deliver(self, stream)
-    else:
+    if stream.life != LIFE_LIVE:
         datagram_io_close(self, stream)
+    elif stream.setup != NULL and stream.setup.state == SETUP_FAILED:
+        outlets_lead_on(&self.shard, stream)
+    elif stream.direct and not stream.opener:
+        direct_datagrams_deliver(self, stream)
+    else:
+        datagram_io_deliver(self, stream)
 
 
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:

@@ -1,8 +1,18 @@
 # Reading and writing datagrams: many with one call.
+from libc.stdint cimport uint32_t, uint8_t
+
 from pcgrelay._core.link.mailbox cimport Order
 from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.worker.worker cimport Listener, Worker
 
+
+# How many datagrams were read of a socket, at most WORKER_DATAGRAMS, into the worker's space for them; less than 0:
+# none, with errno.
+cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil
+
+# Have n bytes at p written for the client of an association, or to its own socket, with the next flush: until then the
+# bytes are borrowed.
+cdef void datagram_io_put(Worker* self, Stream* stream, const uint8_t* p, uint32_t n) noexcept nogil
 
 # Read what clients have sent to an import, at most WORKER_DATAGRAMS datagrams: epoll tells of the rest again.
 cdef void datagram_io_clients(Worker* self, Listener* listener) noexcept nogil

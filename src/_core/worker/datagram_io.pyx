@@ -9,11 +9,17 @@ from pcgrelay._core.base.linux cimport (
     cmsghdr, errno, msghdr, recvmmsg, sendmmsg,
 )
 from pcgrelay._core.base.queue cimport Span, queue_pop
-from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS, DROP_NO_ROUTE, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE
+from pcgrelay._core.base.stats cimport (
+    CAUSE_DONE, COUNT_SYSTEM_CALLS, DROP_NO_ROUTE, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
+)
+from pcgrelay._core.base.wire cimport CODE_DONE
 from pcgrelay._core.edge.associations cimport association_drop, association_push, association_wrote
 from pcgrelay._core.edge.clients cimport Clients, clients_find, clients_hash, clients_name
 from pcgrelay._core.edge.datagrams cimport datagrams_admit, datagrams_answered
-from pcgrelay._core.stream.stream cimport ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE, Association
+from pcgrelay._core.edge.streams cimport edge_abort
+from pcgrelay._core.stream.stream cimport (
+    ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, LIFE_LIVE, Association, stream_is_shadow,
+)
 from pcgrelay._core.worker.datagram_batches cimport (
     Handing, Handings, batches_drop, batches_is_late, batches_listener, batches_next, batches_send, batches_worker,
 )
@@ -67,8 +73,7 @@ cdef void datagram_io_stop(Worker* self) noexcept nogil:
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
-# How many datagrams were read; less than 0: none, with errno.
-cdef int receive(Worker* self, int fd) noexcept nogil:
+cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
     cdef DatagramSpace* space = space_of(self)
     cdef uint32_t i
     if space == NULL:
@@ -87,7 +92,7 @@ cdef void datagram_io_clients(Worker* self, Listener* listener) noexcept nogil:
     if listener.handle.fd < 0 or listener.clients == NULL:
         return
     handings.count = 0
-    n = receive(self, listener.handle.fd)
+    n = datagram_io_receive(self, listener.handle.fd)
     for i in range(n):
         rx_of_client(self, listener.clients, <uint32_t>i, &handings)
     if handings.count != 0:
@@ -153,7 +158,10 @@ cdef void datagram_io_event(Worker* self, Stream* stream) noexcept nogil:
     cdef int i, n
     if stream.association == NULL:
         return
-    n = receive(self, stream.handle.fd)
+    n = datagram_io_receive(self, stream.handle.fd)
+    if stream_is_shadow(stream):
+        rx_of_shadow(self, stream, n)
+        return
     if n < 0:
         if errno == EMSGSIZE:
             association_drop(&self.shard, stream.association, DROP_TOO_LONG)
@@ -168,6 +176,18 @@ cdef void datagram_io_event(Worker* self, Stream* stream) noexcept nogil:
     if n > 1:
         # Some waited there: perhaps more came than it had room for.
         datagram_overflows_of(self, stream)
+
+
+# Its maker's end of the socket pair keeps records apart, and is closed when it wants no more: that reads as none.
+cdef void rx_of_shadow(Worker* self, Stream* stream, int n) noexcept nogil:
+    cdef int i
+    if n < 0 and (errno == EAGAIN or errno == EINTR):
+        return
+    for i in range(n):
+        if self.datagrams.inward[i].msg_len != 0:
+            put_in(self, stream.association, <uint32_t>i)
+    if n <= 0 or self.datagrams.inward[n - 1].msg_len == 0:
+        edge_abort(&self.shard, stream, CODE_DONE, CAUSE_DONE)
 
 
 # -- local addresses --------------------------------------------------------------------------------------------------
@@ -211,18 +231,20 @@ cdef void write_local(msghdr* message, uint8_t* control, const Association* asso
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 cdef void datagram_io_deliver(Worker* self, Stream* stream) noexcept nogil:
+    cdef Span span
     if not stream.opener and stream.handle.fd < 0:
         datagram_dial(self, stream)
     while stream.life == LIFE_LIVE and stream.out.count != 0:
-        put_out(self, stream, stream.association)
+        # It is borrowed: what a frame brings is written before the next one is read.
+        span = queue_pop(&stream.out)
+        datagram_io_put(self, stream, span.p, span.n)
 
 
-cdef void put_out(Worker* self, Stream* stream, Association* association) noexcept nogil:
+cdef void datagram_io_put(Worker* self, Stream* stream, const uint8_t* p, uint32_t n) noexcept nogil:
     cdef DatagramSpace* space = space_of(self)
+    cdef Association* association = stream.association
     cdef Clients* clients = <Clients*>association.clients
     cdef int fd = stream.handle.fd if clients == NULL else clients.fd
-    # It is borrowed: what a frame brings is written before the next one is read.
-    cdef Span span = queue_pop(&stream.out)
     cdef msghdr* message
     cdef uint32_t i
     if space == NULL:
@@ -234,8 +256,8 @@ cdef void put_out(Worker* self, Stream* stream, Association* association) noexce
     i = space.out_count
     space.out_count += 1
     space.out_streams[i] = stream
-    space.out_vectors[i].iov_base = span.p
-    space.out_vectors[i].iov_len = span.n
+    space.out_vectors[i].iov_base = <void*>p
+    space.out_vectors[i].iov_len = n
     message = &space.outward[i].msg_hdr
     message.msg_name = NULL
     message.msg_namelen = 0

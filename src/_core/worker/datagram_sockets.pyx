@@ -161,6 +161,8 @@ cdef bint datagram_port_is_quiet(const Worker* self, uint16_t port) noexcept nog
 cdef uint16_t local_port(int fd) noexcept nogil:
     cdef uint8_t address[ROUTE_ADDRESS]
     cdef uint32_t length = sizeof(address)
+    # That of a shadow has neither address nor port.
+    memset(address, 0, sizeof(address))
     return wire_get16(address + 2) if getsockname(fd, <sockaddr*>address, &length) == 0 else 0
 
 

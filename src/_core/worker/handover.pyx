@@ -19,7 +19,7 @@ from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESU
 from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_next
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
-from pcgrelay._core.stream.stream cimport Dial, Stream
+from pcgrelay._core.stream.stream cimport Association, Dial, Stream
 from pcgrelay._core.worker.datagram_sockets cimport datagram_clients, datagram_port_is_quiet, datagram_restore
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_PORTS, Listener, Worker, worker_watch
 
@@ -99,19 +99,28 @@ cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcep
 cdef bint find_listeners(Worker* worker) noexcept nogil:
     cdef StreamWalk walk
     cdef Stream* stream
-    cdef Listener* listener
     memset(&walk, 0, sizeof(walk))
     stream = stream_walk_next(&worker.shard, &walk)
     while stream != NULL:
-        if stream.association != NULL and stream.association.serial != 0:
-            listener = worker.listeners
-            while listener != NULL \
-                    and (listener.clients == NULL or listener.clients.serial != stream.association.serial):
-                listener = listener.next
-            if listener == NULL or not datagram_restore(worker, listener, stream.association):
-                return False
+        if not find_listener(worker, stream.association):
+            return False
         stream = stream_walk_next(&worker.shard, &walk)
+    stream = worker.shard.directs
+    while stream != NULL:
+        if not find_listener(worker, stream.association):
+            return False
+        stream = stream.next_direct
     return True
+
+
+# association: NULL, if the stream has none.
+cdef bint find_listener(Worker* worker, Association* association) noexcept nogil:
+    cdef Listener* listener = worker.listeners
+    if association == NULL or association.serial == 0:
+        return True
+    while listener != NULL and (listener.clients == NULL or listener.clients.serial != association.serial):
+        listener = listener.next
+    return listener != NULL and datagram_restore(worker, listener, association)
 
 
 cdef void closed_ports_write(Tlv* self, Worker* worker) noexcept nogil:

@@ -66,6 +66,9 @@ cdef void look(Worker* self, NudgeOrder* order, Setup* setup) noexcept nogil:
 # Do the sockets of both sides hold nothing that was not read, or not acknowledged? Of the far edge's nothing is known:
 # what comes before FIN arrives before it.
 cdef bint is_empty(const Stream* stream) noexcept nogil:
+    if stream.datagram:
+        # Its socket is that of all clients.
+        return True
     return holds_nothing(stream.handle.fd) and (stream.partner == NULL or holds_nothing(stream.partner.handle.fd))
 
 

@@ -34,6 +34,9 @@ class Outlets(Datagrams):
         and its figures stand apart. shadow: its number, from 1. How its set-up ended is told by one EVENT_SETUP_ENDED
         with that number, "left" if the other end of the pair is closed before. When that end is closed later, the
         target gets FIN, and what it still says is dropped.
+
+        Of an import of datagrams the pair is of SOCK_SEQPACKET: each record is a datagram, and the set-up is "up" once
+        the first answer has come. When the other end is closed, the association ends.
         """
 
     def streams_nudge(self, number: int, outlet: int, *, idle_us: int, most: int, hard: bool) -> int:
