@@ -79,7 +79,7 @@ def run(data: bytes) -> object:
         return re.sub(r"['\"].*?['\"]|\d+|\?+", "", first)[:80]
     again = render(first)
     assert answer(again) == first, again
-    around = Surroundings(NOW, OUTLETS)
+    around = Surroundings(NOW, OUTLETS, of_datagrams=len(data) % 2 == 1)
     told = [each.problem for each in (*objections(first, around), *warnings(first, around))]
     assert all(each.isprintable() and each for each in told), told
     return tuple(re.sub(r"[^a-z ]", "", each)[:60] for each in told)

@@ -59,6 +59,7 @@ class OutletAnswer(Struct, frozen=True, kw_only=True):
     """The answer to GET and POST /v1/outlet?service=..."""
 
     service: str
+    protocol: str = "tcp"  # or udp
     serving: bool = False  # an application gets through over some outlet
     outlets: tuple[OutletStatus, ...] = ()
     configured: str = ""  # the outlet that [[import]] names

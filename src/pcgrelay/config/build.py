@@ -14,10 +14,11 @@ from pcgrelay.config.callers import callers, refuse_callers
 from pcgrelay.config.clearances import clearances, transit
 from pcgrelay.config.datagrams import (
     WAIT_MS,
+    carried_as,
     export_transport,
     import_transport,
     prefixes,
-    refuse_datagram_outlets,
+    refuse_datagram_loops,
 )
 from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import (
@@ -91,7 +92,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         imports=tuple(_import(source, ("import", i), table) for i, table in enumerate(tables.imports)),
         log=LogSettings(level=tables.log.level, access=tables.log.access, format=tables.log.format),
         bearers=bearers(source, tables.bearer),
-        directs=directs(source, tables.direct),
+        directs=directs(source, tables.direct, carried_as(tables.imports)),
         drills=drills(source, tables.drill, node.id.realm),
         callers=callers(source, tables.caller),
         audit=audit(source, tables.audit, node),
@@ -315,7 +316,7 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
     refuse_same(source, "bearer", "name", [bearer.name for bearer in config.bearers], "this bearer")
     listeners = dict(_listeners(config))
     refuse_outlets(source, config, listeners)
-    refuse_datagram_outlets(source, config)
+    refuse_datagram_loops(source, config)
     refuse_callers(source, config, listeners)
     refuse_drills(source, config)
     refuse_unsigned(source, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -28,6 +28,9 @@ NAMES_PORT = 53
 PREFIXES_MOST = 64
 # What has a meaning for datagrams alone.
 _OF_DATAGRAMS = ("wait_ms", "sources", "max_streams_per_source")
+_NO_CONNECT = (
+    'UDP has no connection that a probe could try; write probe = "expect" with a datagram in probe_send, or "none"'
+)
 _NO_UNIX = "datagrams go to a host and a port, not to a unix socket; write HOST:PORT"
 
 
@@ -42,8 +45,7 @@ def export_transport(source: Source, where: KeyPath, table: schema.ExportTable, 
     _refuse(source, where, {
         "proxy": (table.proxy is not None, "a datagram has no header that could say who calls; remove this line"),
         "also": (bool(table.also), "callers who come the old way are served by streams alone; remove this line"),
-        "probe": (table.probe == "connect", "UDP has no connection that a probe could try; "
-                  'write probe = "expect" with a datagram in probe_send, or "none"'),
+        "probe": (table.probe == "connect", _NO_CONNECT),
     })  # fmt: skip
     return transport
 
@@ -61,9 +63,20 @@ def import_transport(
             raise source.refusal((*where, *place), _NO_UNIX)
     _refuse(source, where, {
         "careful": (not table.careful, "a datagram is sent at once, whatever the far side answers; remove this line"),
-        "exercise": (bool(table.exercise), "datagrams have no outlet beside the gateway; remove this line"),
     })  # fmt: skip
     return transport
+
+
+def carried_as(tables: Sequence[schema.ImportTable]) -> dict[str, Transport]:
+    """Return what each import carries, by its service as it is written."""
+    return {table.service: Transport.from_title(table.protocol) for table in tables}
+
+
+def refuse_of_streams(source: Source, where: KeyPath, table: schema.DirectTable, target: Address) -> None:
+    """Refuse what a direct outlet of an import of datagrams cannot have."""
+    if target.is_unix:
+        raise source.refusal((*where, "address"), _NO_UNIX)
+    _refuse(source, where, {"probe": (table.probe == "connect", _NO_CONNECT)})
 
 
 def limits_in_force(entry: ExportSettings | ImportSettings) -> Limits:
@@ -108,18 +121,13 @@ def prefixes(source: Source, where: KeyPath, texts: tuple[str, ...] | None) -> t
     return found
 
 
-def refuse_datagram_outlets(source: Source, config: Config) -> None:
-    """Refuse what would lead datagrams round in a circle, or past the gateway."""
+def refuse_datagram_loops(source: Source, config: Config) -> None:
+    """Refuse what would lead datagrams round in a circle."""
     listeners = {address for entry in config.imports for address in entry.listeners}
     for index, export in enumerate(config.exports):
         if export.transport is Transport.DATAGRAM and export.target in listeners:
             problem = f"{export.target} is a listener of this very node; write where the service itself is"
             raise source.refusal(("export", index, "target"), problem)
-    carried = {entry.service for entry in config.imports if entry.transport is Transport.DATAGRAM}
-    for index, direct in enumerate(config.directs):
-        if direct.service in carried:
-            problem = f'{direct.service} is imported with protocol = "udp", which has no outlet beside the gateway'
-            raise source.refusal(("direct", index, "service"), f"{problem}; remove this table")
 
 
 def _refuse_of_datagrams(source: Source, where: KeyPath, table: Any) -> None:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pcgrelay.config import schema
+from pcgrelay.config.datagrams import refuse_of_streams
 from pcgrelay.config.fields import bearer_name, parsed, probe_words, sources, target_address
 from pcgrelay.config.paper import paper
 from pcgrelay.config.settings import GATEWAY, BearerSettings, Config, DirectSettings
 from pcgrelay.config.source import KeyPath, Source, shown_path
 from pcgrelay.config.values import Address
-from pcgrelay.model import Marking, ServiceName, check_label
+from pcgrelay.model import Marking, ServiceName, Transport, check_label
 
 # What the data plane holds for an import, beside the gateway.
 DIRECTS_MOST = 3
@@ -33,26 +34,34 @@ def bearers(source: Source, tables: Sequence[schema.BearerTable]) -> tuple[Beare
     )
 
 
-def directs(source: Source, tables: Sequence[schema.DirectTable]) -> tuple[DirectSettings, ...]:
-    """Return the direct outlets of all imports."""
-    return tuple(_direct(source, ("direct", index), table) for index, table in enumerate(tables))
+def directs(
+    source: Source, tables: Sequence[schema.DirectTable], carried: Mapping[str, Transport]
+) -> tuple[DirectSettings, ...]:
+    """Return the direct outlets of all imports. carried: what each import carries, by its service."""
+    return tuple(
+        _direct(source, ("direct", index), table, carried.get(table.service, Transport.STREAM))
+        for index, table in enumerate(tables)
+    )
 
 
-def _direct(source: Source, where: KeyPath, table: schema.DirectTable) -> DirectSettings:
+def _direct(source: Source, where: KeyPath, table: schema.DirectTable, transport: Transport) -> DirectSettings:
     name = parsed(source, (*where, "name"), table.name, lambda text: check_label(text, "outlet"))
     if name == GATEWAY:
         problem = f'"{GATEWAY}" is the outlet that each import has, over links; choose another name'
         raise source.refusal((*where, "name"), problem)
     send, expect = probe_words(source, where, table)
     target = target_address(source, (*where, "address"), table.address)
+    if transport is Transport.DATAGRAM:
+        refuse_of_streams(source, where, table, target)
+    probe = table.probe or ("connect" if transport is Transport.STREAM else "none")
     return DirectSettings(
         service=parsed(source, (*where, "service"), table.service, ServiceName.parse),
         name=name,
-        target=target,
+        target=target.over(transport),
         bearer=bearer_name(source, where, table.bearer),
         connect_timeout_ms=table.connect_timeout_ms,
         sources=sources(source, (*where, "source"), table.source, target),
-        probe=table.probe != "none",
+        probe=probe != "none",
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,

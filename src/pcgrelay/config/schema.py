@@ -200,7 +200,7 @@ class DirectTable(RuleTable, frozen=True, kw_only=True):
     bearer: str = "internet"
     source: Texts | None = None  # none: the system's choice
     connect_timeout_ms: Annotated[int, Meta(ge=100, le=60_000)] = 3_000
-    probe: ProbeWord = "connect"
+    probe: ProbeWord | None = None  # none: connect; of an import of udp none
     probe_send: str = ""
     probe_expect: str = ""
     probe_interval_ms: ProbeInterval = 5_000

@@ -297,7 +297,7 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
 
 
 class DirectSettings(Struct, frozen=True, kw_only=True):
-    """[[direct]]: another outlet of an import: plain TCP to an address of another network."""
+    """[[direct]]: another outlet of an import: plain TCP or UDP, as the import, to an address of another network."""
 
     service: ServiceName
     name: str

@@ -25,6 +25,7 @@ class Surroundings(Struct, frozen=True):
     supported_until: dict[str, date | None]
     is_imported: bool = True  # the service, by this node
     has_session: bool = True  # the new outlet can carry streams now
+    of_datagrams: bool = False  # the service carries UDP
 
 
 class Objection(Struct, frozen=True):
@@ -42,6 +43,8 @@ def objections(plan: Plan, around: Surroundings) -> Iterator[Objection]:
         yield Objection(("cutover", "service"), problem)
         return
     yield from _unknown_outlets(plan, around.supported_until)
+    if around.of_datagrams:
+        yield from _shown_by_nothing(plan)
     if plan.deadline < today:
         yield Objection(("cutover", "deadline"), f"{plan.deadline} is past, today is {today}. Choose a later day")
         return
@@ -74,6 +77,22 @@ def _unknown_outlets(plan: Plan, outlets: Mapping[str, date | None]) -> Iterator
         if name not in outlets:
             known = ", ".join(sorted(outlets)) or "none"
             yield Objection(where, f"{plan.service} has no outlet {name}; there are: {known}")
+
+
+def _shown_by_nothing(plan: Plan) -> Iterator[Objection]:
+    """Shadows that say nothing, or hear nothing, of a service in which nobody owes an answer."""
+    shadow = plan.shadow
+    for key, word, what in (
+        ("send", shadow.send, "what to send"),
+        ("expect", shadow.expect, "what the answer has in it"),
+    ):
+        if shadow.per_minute and not word:
+            yield Objection(
+                ("shadow", key),
+                f"{plan.service} carries datagrams (udp), and only an answer shows that one has arrived: write {what}, "
+                'or pace = "off", and the answers that applications get are judged alone',
+            )
+            return
 
 
 def _calendar_trap(plan: Plan, outlets: Mapping[str, date | None], today: date) -> Iterator[Objection]:

@@ -13,8 +13,9 @@ from pcgrelay.cutover.gate import GateFacts, Verdict, judge_gate
 from pcgrelay.cutover.histogram import Histogram, bucket_of, from_counts
 from pcgrelay.cutover.questions import Levels
 from pcgrelay.cutover.samples import Limits, Outlet, Samples
-from pcgrelay.errors import RunError
+from pcgrelay.errors import RunError, UsageProblem
 from pcgrelay.gateway.shadows import ShadowEnd, Shadows, Talk
+from pcgrelay.model import Transport
 from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Imported
 
@@ -38,8 +39,16 @@ class Rehearsed:
 async def rehearse(
     shadows: Shadows, imported: Imported, outlets: ImportOutlets, names: tuple[str, str], count: int, talk: Talk
 ) -> Rehearsed:
-    """Make so many connections over each of two outlets, old and new, in turn. RunError: there is no such outlet."""
+    """Make so many connections over each of two outlets, old and new, in turn.
+
+    RunError: there is no such outlet. UsageProblem: of datagrams, nothing to say.
+    """
     indices = {}
+    if imported.settings.transport is Transport.DATAGRAM and not talk.is_exchange:
+        raise UsageProblem(
+            f"{imported.settings.service} carries datagrams (udp), and only an answer shows that one has arrived: say "
+            "with --send what to send, and with --expect what the answer has in it."
+        )
     for name in names:
         index = outlets.index_of(name)
         if index is None:
@@ -53,7 +62,7 @@ async def rehearse(
     for number in range(min(count, COUNT_MOST)):
         # Neither is always the first.
         for name in names if number % 2 else reversed(names):
-            ends[name].append(await shadows.connect(imported.number, indices[name], talk, SHADOW_MOST_S))
+            ends[name].append(await shadows.connect(imported, indices[name], talk, SHADOW_MOST_S))
         if loop.time() - began > REHEARSAL_MOST_S:
             break
         await asyncio.sleep(GAP_S)

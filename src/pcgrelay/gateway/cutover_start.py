@@ -20,7 +20,7 @@ from pcgrelay.gateway.cutover import Cutover
 from pcgrelay.gateway.cutovers import Requested
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.role import NodeParts
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.services.outlet_plan import Away
 from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Imported
@@ -90,7 +90,8 @@ def surroundings(node: NodeParts, imported: Imported | None, plan: Plan) -> Surr
         return Surroundings(node.clock.wall(), {"gateway": None})
     index = outlets.index_of(plan.new)
     is_there = index is not None and outlets.away(index) is Away.NOT
-    return Surroundings(node.clock.wall(), support_of(outlets), has_session=is_there)
+    of_datagrams = imported.settings.transport is Transport.DATAGRAM
+    return Surroundings(node.clock.wall(), support_of(outlets), has_session=is_there, of_datagrams=of_datagrams)
 
 
 def support_of(outlets: ImportOutlets) -> dict[str, date | None]:

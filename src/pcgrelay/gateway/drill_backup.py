@@ -34,7 +34,7 @@ from pcgrelay.gateway.governors import Decider, Governed
 from pcgrelay.gateway.shadow_pairs import BURST_EVERY_S, BURST_GAP_S, BURST_PAIRS, PAIR_MOST_S
 from pcgrelay.gateway.shadows import ShadowEnd, Talk
 from pcgrelay.gateway.tasks import spawn
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, Transport
 from pcgrelay.services.outlet_plan import Away, away_words
 from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Imported
@@ -49,7 +49,7 @@ class BackupDrill:
     """One such drill."""
 
     def __init__(self, parts: DrillParts, request: Request) -> None:
-        """RunError: there is no such back-up. RuleProblem: it is one that is to fall silent."""
+        """RunError: there is no such back-up, or nothing shows that it works. RuleProblem: it is to fall silent."""
         self._parts = parts
         self._request = request
         self._service = ServiceName.parse(request.subject)
@@ -58,6 +58,7 @@ class BackupDrill:
         self._base = self._wanted(imported, outlets)
         shares = {outlets.name_of(index): share for index, share in enumerate(outlets.plan.shares) if share}
         self._usual = usual_outlet(shares, "")
+        _refuse_mute(imported, outlets)
         self._backup = self._first_backup(imported, outlets)
         self._shares = drill_shares(shares, self._backup, request.share)
         self._watch = BackupWatch(self._backup, self._usual)
@@ -281,9 +282,7 @@ class BackupDrill:
         if index is None:
             return ShadowEnd("away")
         patience_s = outlets.plan.ways[index].patience_ms / 1_000 if index < len(outlets.plan.ways) else PAIR_MOST_S
-        return await self._parts.cutovers.shadows.connect(
-            imported.number, index, _talk(outlets), min(patience_s, PAIR_MOST_S)
-        )
+        return await self._parts.cutovers.shadows.connect(imported, index, _talk(outlets), min(patience_s, PAIR_MOST_S))
 
     # -- what came of it ---------------------------------------------------------------------------------------
 
@@ -317,6 +316,15 @@ class BackupDrill:
         index = outlets.index_of(name)
         assert index is not None
         return outlets.meter.figures(index)
+
+
+def _refuse_mute(imported: Imported, outlets: ImportOutlets) -> None:
+    """Refuse a drill in which nothing would show whether datagrams arrive."""
+    if imported.settings.transport is Transport.DATAGRAM and not _talk(outlets).is_exchange:
+        raise RunError(
+            f"{imported.settings.service} carries datagrams (udp), and only an answer shows that one has arrived; give "
+            'a [[direct]] of it probe = "expect", with probe_send and probe_expect.'
+        )
 
 
 def _talk(outlets: ImportOutlets) -> Talk:

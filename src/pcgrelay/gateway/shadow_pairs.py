@@ -107,7 +107,7 @@ class ShadowPairs:
         if imported is None or outlets is None or index is None:
             return ShadowEnd("away")
         patience_s = outlets.plan.ways[index].patience_ms / 1_000 if index < len(outlets.plan.ways) else PAIR_MOST_S
-        return await self._shadows.connect(imported.number, index, talk_of(cutover), min(patience_s, PAIR_MOST_S))
+        return await self._shadows.connect(imported, index, talk_of(cutover), min(patience_s, PAIR_MOST_S))
 
     def _partner(self, cutover: Cutover) -> str | None:
         """The first outlet to fall back to that is well and in support."""

@@ -2,6 +2,9 @@
 
 The core tells the end of each set-up by the shadow's number. A shadow that is up says the word of the plan, if it has
 one, waits for its answer, and ends with a FIN. No application is touched, and no byte of one is copied.
+
+A shadow of datagrams says its word first: it is up when the first answer comes, for UDP sets nothing up. Without a word
+there is none, since silence would say nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.dataplane.events import SetupEnded
+from pcgrelay.model import Transport
+from pcgrelay.services.services import Imported
 
 # So many at a time, over all services.
 SHADOWS_MOST = 256
@@ -24,6 +29,7 @@ END_MOST_S = 0.5
 # What a shadow may take to be up, if the core says nothing: more than the core allows any attempt.
 SETUP_MOST_S = 12.0
 READ_BYTES = 4_096
+DATAGRAM_MOST_BYTES = 65_536
 # What says nothing of the outlet.
 SAYS_NOTHING = frozenset({"away", "local", "left", "lost"})
 NUMBER_MOST = (1 << 32) - 1
@@ -35,6 +41,11 @@ class Talk:
 
     send: bytes = b""
     expect: bytes = b""
+
+    @property
+    def is_exchange(self) -> bool:
+        """Whether both are there, without which a datagram would show nothing."""
+        return bool(self.send and self.expect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +85,21 @@ class Shadows:
         if waiting is not None and not waiting.done():
             waiting.set_result(event)
 
-    async def connect(self, number: int, outlet: int, talk: Talk, timeout_s: float = SETUP_MOST_S) -> ShadowEnd:
+    async def connect(self, imported: Imported, outlet: int, talk: Talk, timeout_s: float = SETUP_MOST_S) -> ShadowEnd:
         """Set one shadow up over one outlet of an import, and end it again.
 
         After timeout_s it counts as silent; the core ends it when its own patience is over.
         """
-        if not self.has_room:
+        of_datagrams = imported.settings.transport is Transport.DATAGRAM
+        if not self.has_room or (of_datagrams and not talk.is_exchange):
             return ShadowEnd("local")
-        mine, theirs = socket.socketpair()
+        # The core knows one of datagrams by the kind of its socket.
+        mine, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET if of_datagrams else socket.SOCK_STREAM)
         try:
             mine.setblocking(False)
-            return await self._connect(number, outlet, talk, timeout_s, mine, theirs)
+            if of_datagrams:
+                mine.send(talk.send)
+            return await self._connect(imported.number, outlet, talk, timeout_s, mine, theirs)
         except OSError:
             return ShadowEnd("local")
         finally:
@@ -110,6 +125,8 @@ class Shadows:
             del self._waiting[shadow]
         if event.outcome != "up":
             return ShadowEnd(event.outcome, event.elapsed_us)
+        if mine.type == socket.SOCK_SEQPACKET:
+            return await _answered(mine, talk, event.elapsed_us)
         answer = await self._talk(mine, talk)
         return ShadowEnd("up" if answer is not None else "wrong", event.elapsed_us, answer or None)
 
@@ -139,6 +156,15 @@ class Shadows:
             self._number = self._number % NUMBER_MOST + 1
             if self._number not in self._waiting:
                 return self._number
+
+
+async def _answered(sock: socket.socket, talk: Talk, elapsed_us: int) -> ShadowEnd:
+    """What the first answer says, which has set the shadow up."""
+    data = b""
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(END_MOST_S):
+            data = await asyncio.get_running_loop().sock_recv(sock, DATAGRAM_MOST_BYTES)
+    return ShadowEnd("up" if talk.expect in data else "wrong", elapsed_us, elapsed_us)
 
 
 async def _heard(loop: asyncio.AbstractEventLoop, sock: socket.socket, expect: bytes) -> bool:

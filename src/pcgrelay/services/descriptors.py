@@ -55,7 +55,7 @@ def _bounds(number: int, limits: Limits, most: int, *, direct: bool = False) -> 
 def _of_import(imported: Imported, most: int, *, direct: bool) -> ServiceBounds:
     limits = imported.settings.limits
     if imported.settings.transport is Transport.DATAGRAM:
-        # Its row has the other limits. An association has no descriptor here.
+        # Its row has the other limits. An association has a descriptor on a direct outlet alone.
         return imported.number, 0, 0, 0, 0, limits.duration_s
     return _bounds(imported.number, limits, most, direct=direct)
 

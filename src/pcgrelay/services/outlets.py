@@ -185,7 +185,8 @@ class ImportOutlets:
     def _fact(self, direct: DirectOutlet, listeners: Iterable[Address], today: date, now_ms: int) -> OutletFact:
         settings, until = direct.settings, direct.bearer.supported_until
         addresses = reachable(direct.target.addresses, settings.sources)
-        own = {where for where in addresses if is_listener(where, listeners)}
+        beside = [listener for listener in listeners if listener.transport is settings.target.transport]
+        own = {where for where in addresses if is_listener(where, beside)}
         away = Away.NOT
         if self._is_below(direct.bearer.marking):
             away = Away.MARKING

@@ -179,6 +179,7 @@ def outlet_answer(node: Node, edge: EdgeRole, imported: Imported, moved: Moved |
     known = edge.outlets.shares.state.shares.get(str(imported.settings.service))
     return OutletAnswer(
         service=str(imported.settings.service),
+        protocol=imported.settings.transport.title,
         serving=import_is_served(imported) and not node.draining,
         outlets=outlets_status(node, edge, imported),
         configured=imported.settings.outlet,

@@ -33,6 +33,7 @@ EXPORT = '[[export]]\nservice = "dns"\nprotocol = "udp"\n'
 IMPORT = '[[import]]\nservice = "dns@met.police.example"\nprotocol = "udp"\n'
 TARGET = 'target = "127.0.0.1:53"\n'
 LISTEN = 'listen = "127.0.0.1:10053"\n'
+DIRECT = '[[direct]]\nservice = "dns@met.police.example"\nname = "cjx"\naddress = "10.2.3.4:53"\n'
 
 
 def read(*tables: str) -> config.Config:
@@ -73,6 +74,17 @@ def test_what_says_no_protocol_is_a_stream_as_before() -> None:
     assert (export.wait_ms, entry.wait_ms, entry.prefixes) == (0, 0, ())
 
 
+def test_direct_outlets_carry_what_their_import_does() -> None:
+    stream = '[[import]]\nservice = "dns-tcp@met.police.example"\n'
+    found = read(IMPORT, LISTEN, DIRECT, stream, LISTEN, DIRECT.replace('"dns', '"dns-tcp'))
+    assert [each.target.transport for each in found.directs] == [Transport.DATAGRAM, Transport.STREAM]
+    assert [each.probe for each in found.directs] == [False, True]
+    (probed,) = read(IMPORT, LISTEN, DIRECT, 'probe = "expect"\nprobe_send = "x"\nprobe_expect = "y"\n').directs
+    assert (probed.probe, probed.probe_send, probed.probe_expect) == (True, b"x", b"y")
+    (entry,) = read(IMPORT, LISTEN, 'outlet = "cjx"\nexercise = 1\n', DIRECT).imports
+    assert (entry.outlet, entry.exercise) == ("cjx", 1)
+
+
 def test_ports_of_tcp_and_udp_are_different_ones() -> None:
     stream = '[[import]]\nservice = "dns-tcp@met.police.example"\n'
     found = read(IMPORT, LISTEN, stream, LISTEN)
@@ -95,7 +107,10 @@ def test_ports_of_tcp_and_udp_are_different_ones() -> None:
         ((IMPORT, 'listen = "unix:/run/dns.sock"\n'), "import[1].listen", "not to a unix socket"),
         ((IMPORT, LISTEN, 'also = ["unix:/run/dns.sock"]\n'), "import[1].also[1]", "not to a unix socket"),
         ((IMPORT, LISTEN, "careful = false\n"), "import[1].careful", "at once"),
-        ((IMPORT, LISTEN, "exercise = 1\n"), "import[1].exercise", "no outlet"),
+        ((IMPORT, LISTEN, "exercise = 1\n"), "import[1].exercise", "no outlet beside the gateway"),
+        ((IMPORT, LISTEN, DIRECT.replace("10.2.3.4:53", "unix:/run/dns.sock")), "direct[1].address", "not to a unix"),
+        ((IMPORT, LISTEN, DIRECT, 'probe = "connect"\n'), "direct[1].probe", 'write probe = "expect"'),
+        ((IMPORT, LISTEN, DIRECT.replace("10.2.3.4:53", "127.0.0.1:10053")), "direct[1].address", "of this very node"),
         ((IMPORT, LISTEN, "sources = []\n"), "import[1].sources", "nobody is served"),
         ((IMPORT, LISTEN, 'sources = ["10.1.2.3/16"]\n'), "import[1].sources[1]", "the network is 10.1.0.0/16"),
         ((IMPORT, LISTEN, 'sources = ["10.1.0.0/16", "10.1.0.0/16"]\n'), "import[1].sources[2]", "twice"),
@@ -104,11 +119,6 @@ def test_ports_of_tcp_and_udp_are_different_ones() -> None:
         ((IMPORT, LISTEN, "max_streams_per_source = 0\n"), "import[1].max_streams_per_source", "at least 1"),
         ((IMPORT.replace("udp", "sctp"), LISTEN), "import[1].protocol", "sctp"),
         ((EXPORT, 'target = "127.0.0.1:10053"\n', IMPORT, LISTEN), "export[1].target", "a listener of this very node"),
-        (
-            (IMPORT, LISTEN, '[[direct]]\nservice = "dns@met.police.example"\nname = "cjx"\naddress = "10.2.3.4:53"\n'),
-            "direct[1].service",
-            "no outlet beside the gateway",
-        ),
         ((IMPORT.replace("udp", "tcp"), LISTEN, "wait_ms = 200\n"), "import[1].wait_ms", "streams have no such key"),
         ((EXPORT.replace("udp", "tcp"), TARGET, "wait_ms = 200\n"), "export[1].wait_ms", "streams have no such key"),
         ((IMPORT.replace("udp", "tcp"), LISTEN, 'sources = ["10.1.0.0/16"]\n'), "import[1].sources", "no such key"),

@@ -65,6 +65,7 @@ deadline = 2020-03-31
 """
 TODAY = datetime(2019, 11, 8, 9, 0, tzinfo=UTC)
 END = date(2020, 1, 31)
+LONG: dict[str, date | None] = {"cjx": None, "gateway": None}
 
 
 def read(text: str) -> Plan:
@@ -104,6 +105,29 @@ def test_the_documented_plan_is_read() -> None:
     assert plan.limits.setup == Margin(0.1, 5_000)
     assert (plan.shadow.per_minute, plan.shadow.expect) == (6, "N")
     assert read(SHORTEST).limits == plan.limits
+
+
+# --- datagrams -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", "shadow.send: custody@kent.police.example carries datagrams (udp), and only an answer shows that one has"),
+        ("[shadow]\nsend = 'who'\n", 'shadow.expect: custody@kent.police.example carries datagrams (udp), and only an'),
+        ("[shadow]\nsend = 'who'\nexpect = 'me'\n", None),
+        ("[shadow]\npace = 'off'\n", None),
+    ],
+)  # fmt: skip
+def test_shadows_of_datagrams_have_a_question_and_an_answer(lines: str, words: str | None) -> None:
+    text = SHORTEST + lines
+    found = [objection.problem for objection in objections(read(text), around(of_datagrams=True, supported_until=LONG))]
+    assert bool(found) is (words is not None)
+    if words is not None:
+        refusal = against(text, around(of_datagrams=True, supported_until=LONG))
+        assert words in refusal
+        assert 'or pace = "off"' in refusal
+    assert not list(objections(read(text), around(supported_until=LONG)))
 
 
 # --- the calendar's trap -------------------------------------------------------------------------------------------

@@ -10,10 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.config import Address, ImportSettings
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.dataplane.events import SetupEnded
 from pcgrelay.gateway import shadows as module
 from pcgrelay.gateway.shadows import SHADOWS_MOST, ShadowEnd, Shadows, Talk
+from pcgrelay.model import ServiceName, Transport
+from pcgrelay.services.services import Imported
 
 Far = Callable[[socket.socket], None]
 NOTHING = Talk()
@@ -29,6 +32,7 @@ class FakePlane:
         self.shadows: Shadows | None = None
 
     def import_connect(self, number: int, fd: int, outlet: int, shadow: int) -> None:
+        assert (number, outlet) in ((1, 2), (1, 0))
         self.numbers.append(shadow)
         if self.outcome == "no room":
             os.close(fd)
@@ -48,10 +52,21 @@ class FakePlane:
         sock.close()
 
 
-async def one(outcome: str = "up", talk: Talk = NOTHING, far: Far | None = None, timeout_s: float = 5) -> ShadowEnd:
+def imported(transport: Transport = Transport.STREAM) -> Imported:
+    listen = Address("127.0.0.1", 53).over(transport)
+    return Imported(1, ImportSettings(service=ServiceName("dns", "kent.police.example"), listen=listen))
+
+
+async def one(
+    outcome: str = "up",
+    talk: Talk = NOTHING,
+    far: Far | None = None,
+    timeout_s: float = 5,
+    transport: Transport = Transport.STREAM,
+) -> ShadowEnd:
     plane = FakePlane(outcome, far)
     plane.shadows = Shadows(plane, SYSTEM_CLOCK)  # type: ignore[arg-type]
-    end = await plane.shadows.connect(1, 2, talk, timeout_s)
+    end = await plane.shadows.connect(imported(transport), 2, talk, timeout_s)
     assert plane.shadows.has_room
     return end
 
@@ -99,14 +114,34 @@ async def test_a_far_side_that_says_nothing_is_given_up(monkeypatch: pytest.Monk
     held[0].close()
 
 
+@pytest.mark.parametrize(("answer", "outcome"), [(b"an answer", "up"), (b"another one", "wrong"), (b"", "wrong")])
+async def test_one_of_datagrams_says_its_word_first_and_its_first_answer_decides(answer: bytes, outcome: str) -> None:
+    asked: list[bytes] = []
+
+    def far(sock: socket.socket) -> None:
+        assert sock.type == socket.SOCK_SEQPACKET
+        asked.append(sock.recv(100))
+        sock.send(answer)
+        sock.send(b"answer")
+
+    end = await one(talk=Talk(b"question", b"answer"), far=far, transport=Transport.DATAGRAM)
+    assert asked == [b"question"]
+    assert (end.outcome, end.setup_us, end.says_something) == (outcome, 1_500, True)
+
+
+@pytest.mark.parametrize("talk", [NOTHING, Talk(b"question"), Talk(expect=b"answer")])
+async def test_one_of_datagrams_without_a_word_says_nothing_of_the_outlet(talk: Talk) -> None:
+    assert not (await one(talk=talk, transport=Transport.DATAGRAM)).says_something
+
+
 async def test_there_are_so_many_at_a_time_and_numbers_are_their_own() -> None:
     plane = FakePlane("nothing")
     plane.shadows = Shadows(plane, SYSTEM_CLOCK)  # type: ignore[arg-type]
-    tasks = [asyncio.create_task(plane.shadows.connect(1, 0, NOTHING, 30)) for _ in range(SHADOWS_MOST)]
+    tasks = [asyncio.create_task(plane.shadows.connect(imported(), 0, NOTHING, 30)) for _ in range(SHADOWS_MOST)]
     await asyncio.sleep(0)
     assert not plane.shadows.has_room
     assert len(set(plane.numbers)) == SHADOWS_MOST
-    assert (await plane.shadows.connect(1, 0, NOTHING, 30)).outcome == "local"
+    assert (await plane.shadows.connect(imported(), 0, NOTHING, 30)).outcome == "local"
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

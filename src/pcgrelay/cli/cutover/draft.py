@@ -19,7 +19,7 @@ from pcgrelay.errors import ConfigError, RunError, UsageProblem
 # What the refusals name: the plan is on its way to standard output.
 NAME = Path("plan")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_KEY = re.compile(r"plan(?::\d+)?: (?:cutover\.(\w+)|report\.(\w+))(?:\[\d+\])?: ", re.ASCII)
+_KEY = re.compile(r"plan(?::\d+)?: (?:cutover\.(\w+)|(?:report|shadow)\.(\w+))(?:\[\d+\])?: ", re.ASCII)
 _NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 _SPLIT = re.compile(r"[,\s]+")
 # So many outlets and steps are looked at; a plan takes fewer, and says so.
@@ -43,6 +43,8 @@ class Wishes(Struct, frozen=True, kw_only=True):
     change: str = ""
     owner: str = ""
     title: str = ""
+    send: str = ""
+    expect: str = ""
 
 
 class Draft(Struct, frozen=True):
@@ -77,7 +79,8 @@ def surroundings_of(answer: OutletAnswer, new: str, now: datetime) -> Surroundin
         for outlet in answer.outlets
         if outlet.state not in ("removed", "ended")
     }
-    return Surroundings(now, ends, has_session=states.get(new, "ready") in ("ready", "failing"))
+    has_session = states.get(new, "ready") in ("ready", "failing")
+    return Surroundings(now, ends, has_session=has_session, of_datagrams=answer.protocol == "udp")
 
 
 def _wished_text(service: str, wishes: Wishes, ends: Mapping[str, date | None]) -> str:
@@ -104,6 +107,8 @@ def _wished_text(service: str, wishes: Wishes, ends: Mapping[str, date | None]) 
             lines.append(f"{key} = {quoted(text)}")
     if wishes.title:
         lines += ["[report]", f"title = {quoted(wishes.title)}"]
+    if wishes.send or wishes.expect:
+        lines += ["[shadow]", f"send = {quoted(wishes.send)}", f"expect = {quoted(wishes.expect)}"]
     return "\n".join(lines)
 
 

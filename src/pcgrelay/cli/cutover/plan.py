@@ -53,6 +53,8 @@ Exit codes:
 @click.option("--change", metavar="TEXT", default="", help="Reference of the change, as CR-1042.")
 @click.option("--owner", metavar="TEXT", default="", help="Whose cut-over it is.")
 @click.option("--title", metavar="TEXT", default="", help="Title of the report.")
+@click.option("--send", metavar="BYTES", default="", help="What a shadow sends, with escapes; of UDP a whole datagram.")
+@click.option("--expect", metavar="BYTES", default="", help="What its answer begins with; of UDP, has in it.")
 @config_option
 @json_option
 def plan(service: str, path: Path, as_json: bool, freeze: tuple[str, ...], **options: str) -> int:

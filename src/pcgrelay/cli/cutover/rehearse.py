@@ -48,7 +48,7 @@ TIMEOUT_S = 150.0
               "one that [[import]] names.")  # fmt: skip
 @click.option("--to", "new", metavar="OUTLET", default="", help="The one that it moves to; unless said, gateway.")
 @click.option("--count", "number", type=click.IntRange(1, COUNT_MOST), default=COUNT_MOST, show_default=True,
-              help="Connections over each outlet.")  # fmt: skip
+              help="Connections over each outlet; of UDP, questions.")  # fmt: skip
 @click.option("--send", metavar="BYTES", default="", help="What is sent, with escapes as in a plan's [shadow].")
 @click.option("--expect", metavar="BYTES", default="", help="What must come back, as probe_expect of an export.")
 @config_option
