@@ -34,6 +34,9 @@ cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t*
                                   uint32_t hash) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, clients.number)
     cdef Flow* flow = NULL
+    if clients.counts != 0:
+        # Whoever comes is counted, as a connection that is refused is: an old address must not seem to be quiet.
+        counter_add(&shard.stats.of_listener[clients.counts].accepted, 1)
     if entry == NULL or entry.datagrams == NULL or shard.draining \
             or (import_is_down(entry) and entry.outlets == NULL):
         association_drop(shard, NULL, DROP_NO_ROUTE)
@@ -79,8 +82,6 @@ cdef Association* begin(Shard* shard, Clients* clients, const Import* entry, Flo
     stream.number = <int>entry.number
     stream.writable = True
     stream.listener = clients.counts
-    if clients.counts != 0:
-        counter_add(&shard.stats.of_listener[clients.counts].accepted, 1)
     edge_count(shard, stream, 1)
     cause = CAUSE_BUDGET
     if association_begin(shard, stream, &entry.datagrams.terms):

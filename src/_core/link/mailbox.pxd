@@ -163,7 +163,8 @@ cdef struct Settings:
 cdef struct DatagramBatch:
     uint32_t import_number
     uint32_t origin             # the worker of the socket,
-    uint32_t serial             # and the number of its listener there
+    uint32_t serial             # and the number of its listener there,
+    uint32_t counts             # and in whose counts what comes by it is
     uint32_t unlistens          # the orders UNLISTEN that it had carried out by then
     uint32_t count
     uint32_t size               # in bytes, of all that comes behind

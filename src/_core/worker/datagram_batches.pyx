@@ -80,6 +80,7 @@ cdef Order* make_order(Worker* self, Worker* other, const Listener* listener, ui
     order.args.datagrams.import_number = listener.number
     order.args.datagrams.origin = self.shard.index
     order.args.datagrams.serial = listener.clients.serial
+    order.args.datagrams.counts = listener.counts
     order.args.datagrams.unlistens = self.unlistens
     order.args.datagrams.count = 0
     order.args.datagrams.size = size
@@ -135,6 +136,7 @@ cdef Listener* batches_listener(Worker* self, Order* order) noexcept nogil:
     listener.handle.kind = HANDLE_DATAGRAMS
     listener.handle.fd = order.fd
     listener.number = batch.import_number
+    listener.counts = batch.counts
     listener.origin = batch.origin + 1
     listener.origin_serial = batch.serial
     if not datagram_clients(self, listener):
