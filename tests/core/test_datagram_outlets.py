@@ -13,7 +13,6 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import PATIENCE, Across
 from tests.support.datagram_outlets import DIRECT, GATEWAY, DatagramOutlets
 from tests.support.datagrams import Address, Server, Terms, ask, client, dropped, server
-from tests.support.handover import hand_over
 from tests.support.waiting import until
 
 WORKERS = {"one worker": (1, 1), "two workers": (2, 2)}
@@ -282,7 +281,7 @@ def test_a_long_datagram_is_not_kept_for_the_next_outlet(across: Across, far: Se
     until(lambda: dropped(across.near) == {"unreachable": 1})
 
 
-# -- shadows, nudges, hand-over ---------------------------------------------------------------------------------------
+# -- shadows, nudges, the end -----------------------------------------------------------------------------------------
 
 
 def shadow_of(outlets: DatagramOutlets, outlet: int, number: int = 1) -> socket.socket:
@@ -355,32 +354,6 @@ def test_idle_associations_of_an_outlet_are_nudged(across: Across, far: Server, 
             across.near.core.streams_nudge(0, DIRECT, idle_us=50_000, most=10, hard=False)
         assert [end[:4] for end in outlets.ends()] == [(DIRECT, 0, 0, "nudged")]
         assert ask(asker, b"two") == b"far two"
-
-
-def test_associations_of_a_direct_outlet_go_on_in_another_core(across: Across, far: Server, old: Server) -> None:
-    outlets = DatagramOutlets(across, far.address, old.address)
-
-    def tables() -> None:
-        outlets.meter = across.near.core.meter_open(2)
-        across.near.core.publish(exports=[], imports=outlets.rows(shares=200), grants=[])
-
-    with contextlib.ExitStack() as stack:
-        askers = [stack.enter_context(client(outlets.address)) for _ in range(10)]
-        for asker in askers[:5]:
-            assert ask(asker, b"one") == b"far one"
-        outlets.publish(shares=200)
-        for asker in askers[5:]:
-            assert ask(asker, b"one") == b"old one"
-        for _ in range(2):
-            hand_over(across, across.near, tables=tables)
-            for asker in askers[:5]:
-                assert ask(asker, b"two") == b"far two"
-            for asker in askers[5:]:
-                assert ask(asker, b"two") == b"old two"
-        assert outlets.counts(DIRECT)["active"] == outlets.counts(GATEWAY)["active"] == 5
-        assert len({source for _, source in old.seen}) == len({source for _, source in far.seen}) == 5
-        assert across.near.core.streams() == 10
-    assert dropped(across.near) == {}
 
 
 def test_a_worker_that_stops_lets_go_of_all(far: Server, old: Server) -> None:

@@ -12,7 +12,7 @@ from pcgrelay._core.edge.clients cimport clients_remove, clients_use
 from pcgrelay._core.edge.lists cimport edge_activate, edge_dirty
 from pcgrelay._core.frame.record cimport record_datagram
 from pcgrelay._core.stream.flow cimport stream_flow
-from pcgrelay._core.stream.stream cimport SETUP_TRYING, AssociationList, Setup, stream_is_pending
+from pcgrelay._core.stream.stream cimport SETUP_FAILED, SETUP_TRYING, AssociationList, Setup
 
 
 cdef enum:
@@ -34,12 +34,13 @@ cdef bint association_begin(Shard* shard, Stream* stream, const DatagramTerms* t
 cdef void association_leave(Shard* shard, Stream* stream) noexcept nogil:
     cdef Association* self = stream.association
     cdef uint32_t cause = DROP_NO_STREAM if stream.opener or stream.handle.fd >= 0 else DROP_UNREACHABLE
+    # No outlet took them.
+    cdef bint refused = stream.setup != NULL and stream.setup.state == SETUP_FAILED
     cdef uint32_t _
     if self == NULL:
         return
     while self.first != NULL:
-        # Where no outlet took it, they were for nobody.
-        drop_oldest(shard, self, DROP_NO_STREAM if not stream_is_pending(stream) else DROP_UNREACHABLE)
+        drop_oldest(shard, self, DROP_UNREACHABLE if refused else DROP_NO_STREAM)
     for _ in range(stream.out.count):
         association_drop(shard, self, cause)
 
@@ -204,11 +205,12 @@ cdef void association_again(Shard* shard, Stream* stream) noexcept nogil:
         kept.number = shard.now_us
         association_put_back(self, kept)
         lost -= 1
+    counter_add(&shard.stats.dropped[DROP_UNREACHABLE], lost)
+    self.dropped[DROP_UNREACHABLE] += <uint32_t>lost
     self.sent = 0
     self.tx_number = 0
-    while lost != 0:
-        association_drop(shard, self, DROP_UNREACHABLE)
-        lost -= 1
+    # The socket of the next attempt has lost nothing yet.
+    self.overflows = 0
 
 
 cdef void association_use(Shard* shard, Association* self) noexcept nogil:

@@ -80,9 +80,7 @@ cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
         session_write(self, TAG_SESSION, shard, session)
         session = session_next(shard, &at)
     while stream != NULL:
-        if not stream.datagram:
-            # The client of a datagram asks again.
-            stream_write(self, TAG_WAITING, stream)
+        stream_write(self, TAG_WAITING, stream)
         stream = stream.next
     directs_write(self, TAG_DIRECT, shard)
 

@@ -392,11 +392,18 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, u
     if direct:
         return half_is_sound(stream)
     if flow == NULL:
-        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
-            and stream.dial == DIAL_NONE and not stream.datagram
+        return stream.state == STREAM_IDLE and stream.say == 0 and stream.life == LIFE_LIVE \
+            and stream.dial == DIAL_NONE and waiting_is_sound(stream)
     if map_find(&flow.streams, stream.id) != NULL or not association_is_sound(stream):
         return False
     return stream.life == LIFE_LIVE or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
+
+
+# One of datagrams waits for a session where its import has outlets, and has no socket.
+cdef bint waiting_is_sound(const Stream* stream) noexcept nogil:
+    if not stream.datagram:
+        return stream.handle.fd >= 0
+    return stream.handle.fd < 0 and stream.setup != NULL and association_is_sound(stream)
 
 
 # Of datagrams the first half is the association.

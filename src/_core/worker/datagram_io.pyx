@@ -175,7 +175,7 @@ cdef void datagram_io_event(Worker* self, Stream* stream) noexcept nogil:
         put_in(self, stream.association, <uint32_t>i)
     if n > 1:
         # Some waited there: perhaps more came than it had room for.
-        datagram_overflows_of(self, stream)
+        datagram_overflows_of(self, stream, stream.association)
 
 
 # Its maker's end of the socket pair keeps records apart, and is closed when it wants no more: that reads as none.

@@ -27,8 +27,8 @@ cdef bint datagram_restore(Worker* self, Listener* listener, Association* associ
 # worker is that one's to ask.
 cdef void datagram_overflows(Worker* self, Listener* listener) noexcept nogil
 
-# The same for the own socket of an association.
-cdef void datagram_overflows_of(Worker* self, Stream* stream) noexcept nogil
+# The same for the socket of a stream to its target, which is read for an association.
+cdef void datagram_overflows_of(Worker* self, const Stream* stream, Association* association) noexcept nogil
 
 # End the associations of a listener, whose socket is about to be closed.
 cdef void datagram_unlisten(Worker* self, Listener* listener) noexcept nogil

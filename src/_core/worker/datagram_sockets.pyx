@@ -112,8 +112,7 @@ cdef void datagram_overflows(Worker* self, Listener* listener) noexcept nogil:
     listener.clients.overflows = overflows
 
 
-cdef void datagram_overflows_of(Worker* self, Stream* stream) noexcept nogil:
-    cdef Association* association = stream.association
+cdef void datagram_overflows_of(Worker* self, const Stream* stream, Association* association) noexcept nogil:
     cdef uint32_t overflows
     if association == NULL or stream.handle.fd < 0:
         return

@@ -12,7 +12,7 @@ from pcgrelay._core.edge.associations cimport (
 from pcgrelay._core.edge.datagrams cimport datagrams_answered
 from pcgrelay._core.stream.stream cimport LIFE_LIVE, Association, stream_is_pending
 from pcgrelay._core.worker.datagram_io cimport datagram_io_flush, datagram_io_put, datagram_io_receive
-from pcgrelay._core.worker.datagram_sockets cimport datagram_dial
+from pcgrelay._core.worker.datagram_sockets cimport datagram_dial, datagram_overflows_of
 from pcgrelay._core.worker.dial cimport dial_give_up
 
 
@@ -74,6 +74,9 @@ cdef void direct_datagrams_event(Worker* self, Stream* stream) noexcept nogil:
         to_client(self, opener, <uint32_t>i)
     # The space that they were read to is used again.
     datagram_io_flush(self)
+    if n > 1:
+        # Some waited there: perhaps more came than it had room for.
+        datagram_overflows_of(self, stream, opener.association)
 
 
 cdef void to_client(Worker* self, Stream* opener, uint32_t i) noexcept nogil:

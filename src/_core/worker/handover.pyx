@@ -59,7 +59,7 @@ cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
         listener = listener.next
 
 
-# Datagrams that wait for their flow are not in the record: they are counted before their counts are written.
+# Datagrams that wait for their flow, or for a target's socket, are not in the record: they are counted before their counts are written.
 cdef void drop_datagrams(Worker* worker) noexcept nogil:
     cdef StreamWalk walk
     cdef Stream* stream
@@ -68,6 +68,14 @@ cdef void drop_datagrams(Worker* worker) noexcept nogil:
     while stream != NULL:
         association_leave(&worker.shard, stream)
         stream = stream_walk_next(&worker.shard, &walk)
+    stream = worker.shard.directs
+    while stream != NULL:
+        association_leave(&worker.shard, stream)
+        stream = stream.next_direct
+    stream = worker.shard.waiting
+    while stream != NULL:
+        association_leave(&worker.shard, stream)
+        stream = stream.next
 
 
 cdef void listener_fields(Tlv* self, Worker* worker, Listener* listener) noexcept nogil:
@@ -110,6 +118,11 @@ cdef bint find_listeners(Worker* worker) noexcept nogil:
         if not find_listener(worker, stream.association):
             return False
         stream = stream.next_direct
+    stream = worker.shard.waiting
+    while stream != NULL:
+        if not find_listener(worker, stream.association):
+            return False
+        stream = stream.next
     return True
 
 
