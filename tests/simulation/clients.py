@@ -1,5 +1,5 @@
-"""A service of datagrams at each edge, for the clients of a world: what its tables have of it, and what must hold in
-the end. What each client and target hears is checked by the library below (associations.c)."""
+"""A service of datagrams at each edge, for the clients of a world, and what its tables have of it. What each client and
+target hears is checked by the library below (associations.c)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from pcgrelay._core.face import core as native
 
 if TYPE_CHECKING:
     from tests.simulation.edges import Edge
-    from tests.simulation.world import World
 
 NUMBER = 2  # of the service, at both edges
 NAME = b"datagrams"
 TERMS = (3_000, 2_000, 200)  # idle, silent and wait, in milliseconds
 BOUNDS = (40, 4, 200, ())  # associations, of one address, each second; all addresses
-SAYS, PACE_US = 20, 100_000  # of a client that no network fails
-HARM_MS = 5_000  # so long what operations do goes on at most: what is held, still, or silent
-WELL_MS = 60_000  # for sessions to be up at both edges: a lost way is waited for, and another set-up has to be tried
 
 
 class Clients:
@@ -39,8 +35,10 @@ class Clients:
         row = (NUMBER, NAME, 1, 0, native.EXPORT_READY, 3_000, [target], (), False, TERMS)
         return [row] * self.is_there
 
-    def import_rows(self, state: int, routes: list[tuple[int, int, int]]) -> list[tuple[Any, ...]]:
-        return [(NUMBER, NAME, 1, 0, state, routes, None, (*TERMS, *BOUNDS))] * self.is_there
+    def import_rows(
+        self, state: int, routes: list[tuple[int, int, int]], outlets: tuple[Any, ...] | None
+    ) -> list[tuple[Any, ...]]:
+        return [(NUMBER, NAME, 1, 0, state, routes, outlets, (*TERMS, *BOUNDS))] * self.is_there
 
     def granted(self) -> list[int]:
         return [NUMBER] * self.is_there
@@ -49,18 +47,3 @@ class Clients:
         """Have a client say so much; answer its number. sure: no network fails it."""
         number: int = self._world.library.virtual_client(self._edge.owner, NUMBER, says, pace_us, sure)
         return number
-
-
-def check_clients(world: World, quiet_us: int) -> None:
-    """In a quiet world a client is answered, however much has happened to the gateway before.
-
-    quiet_us: when the last operation had begun. An edge that is not back yet, or has no session that works, drops what
-    clients say, as it must; so both edges get their time for that first.
-    """
-    world.run_for(max(0, HARM_MS - (world.later.now_us - quiet_us) / 1000))
-    world.wait_for_sessions(WELL_MS)
-    askers = [edge.clients.ask(SAYS, PACE_US, sure=True) for edge in map(world.edge, (0, 1))]
-    world.run_for(SAYS * PACE_US / 1000 + 1_000)
-    for asker in askers:
-        if not world.library.virtual_client_heard(asker, True):
-            world.broken(f"datagrams: client {asker} said {SAYS} datagrams in a quiet world, and heard no answer")

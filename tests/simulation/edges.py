@@ -49,8 +49,8 @@ class Edge(Node):
         self.forbidden: set[int] = set()
         self.forgotten: set[int] = set()  # imports
         self.listeners: dict[int, list[int]] = {}
-        direct = [port_of(self.far, number) + DIRECT_PORT for number in range(SERVICES)]
-        self.outlets = Outlets(self, range(SERVICES), direct)
+        numbers = [*range(SERVICES), *([DATAGRAMS] * world.scenario.clients)]
+        self.outlets = Outlets(self, numbers, [port_of(self.far, number) + DIRECT_PORT for number in numbers])
         self.quotas = Quotas(self, range(SERVICES))
         self.quotas.process_began()
         self.clients = Clients(self, port_of(name, DATAGRAMS))
@@ -84,7 +84,9 @@ class Edge(Node):
              down[number % 2] if number in self.outlets.down else hopeful, routes, self.outlets.row(number))
             for number in range(SERVICES)
             if number not in self.forgotten
-        ] + self.clients.import_rows(hopeful, routes)  # fmt: skip
+        ] + self.clients.import_rows(
+            native.IMPORT_DOWN if DATAGRAMS in self.outlets.down else hopeful, routes, self.outlets.row(DATAGRAMS)
+        )  # fmt: skip
         allowed = [number for number in range(SERVICES) if number not in self.forbidden | self.withdrawn]
         allowed += self.clients.granted()
         grants = [(s.number, allowed) for s in self.sessions.values() if s.number]

@@ -10,6 +10,7 @@ from tests.simulation.handovers import hand_over
 from tests.simulation.links import Link, Pair
 from tests.simulation.nodes import Node
 from tests.simulation.outlet_operations import AWAY_MS, OutletOperations
+from tests.simulation.outlets import DIRECT_PORT
 from tests.simulation.renewals import Renewing, SessionEnd, session_renewing
 from tests.simulation.virtual import FAULTS
 
@@ -62,10 +63,13 @@ class Operations(OutletOperations):
             self._world.edge(a % 2).clients.ask(1 + b % 40, c % 300_000)
 
     def datagram_target(self, a: int, b: int, c: int) -> None:
-        """What a service of datagrams leads to refuses, or says nothing, for a while."""
-        port = port_of(f"e{a % 2}", DATAGRAMS)
+        """What a service of datagrams leads to refuses, or says nothing, for a while; or its direct outlet does."""
+        port, ms = port_of(f"e{a % 2}", DATAGRAMS), c % 5_000
+        if self._world.scenario.outlets and (b >> 1) % 2:
+            port += DIRECT_PORT
+            self._world.edge(1 - a % 2).outlets.ill(DATAGRAMS, ms)
         self._world.library.virtual_datagram_target(port, PORT_REFUSES if b % 2 else PORT_SILENT)
-        self._world.later.after(c % 5_000, self._world.library.virtual_datagram_target, port, PORT_ANSWERS)
+        self._world.later.after(ms, self._world.library.virtual_datagram_target, port, PORT_ANSWERS)
 
     def reset_application(self, a: int, b: int, c: int) -> None:
         count = self._world.applications().count

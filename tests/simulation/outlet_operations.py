@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcgrelay._core.face import core as native
+from tests.simulation.clients import NUMBER as DATAGRAMS
 from tests.simulation.edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
 from tests.simulation.outlets import DIRECT, DIRECT_PORT, GATEWAY
 
@@ -34,7 +35,7 @@ class OutletOperations:
     def share(self, a: int, b: int, c: int) -> None:
         """Of new streams, another part goes to the direct outlet."""
         if edge := self._edge_with_outlets(a):
-            edge.outlets.share(b % SERVICES, SHARES[c % len(SHARES)])
+            edge.outlets.share(edge.outlets.number_of(b), SHARES[c % len(SHARES)])
             edge.publish()
 
     def direct_target(self, a: int, b: int, c: int) -> None:
@@ -50,7 +51,7 @@ class OutletOperations:
     def direct_away(self, a: int, b: int, c: int) -> None:
         """A direct outlet has no address, or is no outlet any more, for a while."""
         if edge := self._edge_with_outlets(a):
-            number, ms = b % SERVICES, 1 + (c >> 1) % AWAY_MS
+            number, ms = edge.outlets.number_of(b), 1 + (c >> 1) % AWAY_MS
             edge.outlets.ill(number, ms)
             if c % 2:
                 edge.outlets.unresolved.add(number)
@@ -62,9 +63,10 @@ class OutletOperations:
     def direct_forbidden(self, a: int, b: int, c: int) -> None:
         """A direct outlet is below the marking of its service, or its rule has ended, for a while."""
         if edge := self._edge_with_outlets(a):
-            edge.outlets.kinds[b % SERVICES] = (native.OUTLET_FORBIDDEN, native.OUTLET_ENDED)[(b >> 8) % 2]
+            number = edge.outlets.number_of(b)
+            edge.outlets.kinds[number] = (native.OUTLET_FORBIDDEN, native.OUTLET_ENDED)[(b >> 8) % 2]
             edge.publish()
-            self._world.later.after(1 + c % AWAY_MS, self._direct_is_back, edge, b % SERVICES)
+            self._world.later.after(1 + c % AWAY_MS, self._direct_is_back, edge, number)
 
     def _direct_is_back(self, edge: Edge, number: int) -> None:
         edge.outlets.unresolved.discard(number)
@@ -75,9 +77,10 @@ class OutletOperations:
     def gateway_away(self, a: int, b: int, c: int) -> None:
         """An import has no way over the gateway, for a while."""
         if edge := self._edge_with_outlets(a):
-            edge.outlets.down.add(b % SERVICES)
+            number = edge.outlets.number_of(b)
+            edge.outlets.down.add(number)
             edge.publish()
-            self._world.later.after(1 + c % AWAY_MS, self._gateway_is_back, edge, b % SERVICES)
+            self._world.later.after(1 + c % AWAY_MS, self._gateway_is_back, edge, number)
 
     def _gateway_is_back(self, edge: Edge, number: int) -> None:
         edge.outlets.down.discard(number)
@@ -88,8 +91,12 @@ class OutletOperations:
         """The control plane tries an outlet, and leaves after a while."""
         if edge := self._edge_with_outlets(a):
             self._shadows += 1
-            fd = self._world.library.virtual_shadow(edge.owner, port_of(edge.far, b % SERVICES), 1000 * (c % SHADOW_MS))
-            edge.outlets.shadow(b % SERVICES, (GATEWAY, DIRECT)[(b >> 1) % 2], fd, self._shadows)
+            number, stays_us = edge.outlets.number_of(b), 1000 * (c % SHADOW_MS)
+            if number == DATAGRAMS:
+                fd = self._world.library.virtual_shadow_of_datagrams(edge.owner, number, stays_us)
+            else:
+                fd = self._world.library.virtual_shadow(edge.owner, port_of(edge.far, number), stays_us)
+            edge.outlets.shadow(number, (GATEWAY, DIRECT)[(b >> 1) % 2], fd, self._shadows)
 
     def nudge(self, a: int, b: int, c: int) -> None:
         """Streams of an outlet that are idle are closed in order, a few in each round, or whatever they do."""
@@ -101,6 +108,5 @@ class OutletOperations:
 
     def _nudge(self, edge: Edge, b: int, c: int, hard: bool) -> None:
         if edge.alive:
-            edge.outlets.nudge(
-                b % SERVICES, (GATEWAY, DIRECT)[(b >> 1) % 2], idle_ms=c % 700, most=(b >> 8) % 9, hard=hard
-            )
+            number, outlet = edge.outlets.number_of(b), (GATEWAY, DIRECT)[(b >> 1) % 2]
+            edge.outlets.nudge(number, outlet, idle_ms=c % 700, most=(b >> 8) % 9, hard=hard)

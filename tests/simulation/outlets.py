@@ -1,14 +1,16 @@
-"""Outlets of an edge's imports: beside the gateway each has plain TCP to the same service, over another network. What
-the core says of them is summed up here, over all processes of an edge, and must agree with what else is known."""
+"""Outlets of an edge's imports: beside the gateway each has plain TCP or UDP to the same service, over another network.
+What the core says of them is summed up here, over all processes of an edge, and must agree with what else is known."""
 
 from __future__ import annotations
 
 import ctypes
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core.face import core as native
 from pcgrelay.cutover.slots import Dealing, deal
+from tests.simulation.clients import NUMBER as DATAGRAMS
 from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
@@ -21,15 +23,18 @@ DIRECT_PORT = 1_000  # so much above the port of an export is what its direct ou
 SOURCES = ("127.0.0.1",)
 DEADLINE_MS = 10_000
 OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
+# An association that is not answered makes room, or is idle, at either end.
+OF_CLIENTS = ("limit", "done")
 COUNTS = ("tried", *OUTCOMES, "moved", "early", "cut", "active", "sent_bytes", "received_bytes", "nudged")
 
 
 class Outlets:
     """The outlets of all imports of one edge, in all of its processes."""
 
-    def __init__(self, edge: Edge, numbers: range, ports: list[int]) -> None:
+    def __init__(self, edge: Edge, numbers: Sequence[int], ports: list[int]) -> None:
         self._edge = edge
         self._world = edge.world
+        self._numbers = numbers
         self._ports = ports  # of each import: where its service listens beside the gateway
         self._meters: dict[int, int] = {}
         self._dealings: dict[int, Dealing] = {}
@@ -47,6 +52,10 @@ class Outlets:
             for number in numbers:
                 self.share(number, self._world.scenario.share)
             self.process_began()
+
+    def number_of(self, b: int) -> int:
+        """One of the imports."""
+        return self._numbers[b % len(self._numbers)]
 
     # -- tables
 
@@ -116,29 +125,36 @@ class Outlets:
             self._shadows[shadow].append(outcome)
 
     def stream_ended(self, number: int, sent: int, received: int, cause: str, about: tuple[Any, ...]) -> None:
-        outlet, setup_us, moved, up, shadow, *_ = about
         if self._is_unheard():
             return
+        self.ends += not about[4]
+        if self._meters and self._sum(number, sent, received, cause, about) and self._world.scenario.careful \
+                and cause != "application-reset":  # fmt: skip
+            self._not_set_up(number, cause, about)
+
+    def association_ended(self, sent: int, received: int, cause: str, about: tuple[Any, ...]) -> None:
+        if self._meters and self._sum(DATAGRAMS, sent, received, cause, about) and cause not in OF_CLIENTS:
+            self._not_set_up(DATAGRAMS, cause, about)
+
+    def _sum(self, number: int, sent: int, received: int, cause: str, about: tuple[Any, ...]) -> bool:
+        """Whether it was an application's, and was not set up."""
+        outlet, _, moved, up, shadow, *_ = about
         kind = SHADOW if shadow else REAL
-        self.ends += kind == REAL
-        if not self._meters:
-            return
         self._told[number, outlet, kind, "ends"] += 1
         self._told[number, outlet, kind, "whole"] += cause == "done"
         if moved:
-            self._world.count("stream led on")
+            self._world.count("association led on" if number == DATAGRAMS else "stream led on")
         if up:
             self._told[number, outlet, kind, "up ends"] += 1
             self._told[number, outlet, kind, "sent_bytes"] += sent
             self._told[number, outlet, kind, "received_bytes"] += received
             self._told[number, outlet, kind, "nudged ends"] += cause == "nudged"
-            return
-        if shadow:
-            # It has its patience, and is not led on.
-            return
-        began_us = self._world.later.now_us - setup_us
-        if self._world.scenario.is_gentle and self._world.scenario.careful and cause != "application-reset" \
-                and self._had_to_be_set_up(number, began_us):  # fmt: skip
+        # A shadow has its patience, and is not led on.
+        return not up and not shadow
+
+    def _not_set_up(self, number: int, cause: str, about: tuple[Any, ...]) -> None:
+        _, setup_us, moved, *_ = about
+        if self._world.scenario.is_gentle and self._had_to_be_set_up(number, self._world.later.now_us - setup_us):
             self._world.broken(
                 f"led: a stream of service {number} was not set up ({cause}, led on {moved} times), and the direct "
                 "outlet was there all the time"
@@ -188,17 +204,22 @@ class Outlets:
                     self._check(
                         {name: figures[number, outlet, kind, name] for name in (*COUNTS, "answered")},
                         {name: n for (*key, name), n in self._told.items() if key == [number, outlet, kind]},
-                        kind,
-                        f"{'shadows' if kind else 'streams'} of service {number} at outlet {outlet}",
-                    )
-                self._check_heard(figures, number, outlet)
+                        kind, number, outlet,
+                    )  # fmt: skip
+                if number != DATAGRAMS:
+                    self._check_heard(figures, number, outlet)
+                elif outlet == DIRECT:
+                    self._check_told(figures)
             self._check_ends(figures, number)
 
-    def _check(self, figures: dict[str, int], told: dict[str, int], kind: int, whose: str) -> None:
+    def _check(self, figures: dict[str, int], told: dict[str, int], kind: int, number: int, outlet: int) -> None:
+        whose = f"{'shadows' if kind else 'streams'} of service {number} at outlet {outlet}"
         story = f"{whose}: figures {figures}, events {told}"
         if figures["tried"] != sum(figures[outcome] for outcome in OUTCOMES) or figures["active"]:
             self._world.broken(f"outcomes: not one for each attempt: {story}")
-        if not figures["up"] == figures["answered"] == told.get("up ends", 0):
+        # Of datagrams what is not refused is up, whether it is answered or not.
+        if figures["up"] != told.get("up ends", 0) or figures["up"] < figures["answered"] \
+                or (number != DATAGRAMS and figures["up"] != figures["answered"]):  # fmt: skip
             self._world.broken(f"outcomes: not one end for each that was up: {story}")
         # A shadow that finds no import is told of and not counted; how applications' streams break is told.
         of_kind = ("early", "cut", "away", "local") if kind == REAL else ("up",)
@@ -234,3 +255,15 @@ class Outlets:
         # Who resets after a stream is done drops what its own socket still held.
         if ends == whole and not self._world.resets and (sent != servers.value or received != clients.value):
             self._world.broken(f"sums: more was counted than heard: {story}")
+
+    def _check_told(self, figures: Counter[tuple[int, int, int, str]]) -> None:
+        """What a direct target of datagrams heard and said, beside what was counted of associations that were up."""
+        heard, told = ctypes.c_uint64(), ctypes.c_uint64()
+        port = self._ports[DATAGRAMS]
+        self._world.library.virtual_target_sums(port, ctypes.byref(heard), ctypes.byref(told))
+        sent, received = (figures[DATAGRAMS, DIRECT, REAL, name] for name in ("sent_bytes", "received_bytes"))
+        if sent > heard.value or received > told.value:
+            self._world.broken(
+                f"sums: more was counted than heard: of datagrams {sent} and {received} bytes, {heard.value} and "
+                f"{told.value}"
+            )

@@ -47,6 +47,14 @@ GATEWAYLESS = [Operation("gateway_away", side, number, 2_400) for side in (0, 1)
 REFUSED = [Operation("direct_target", side, number, 4_800) for side in (0, 1) for number in (0, 1)]
 DIRECT_ALONE = replace(DIRECT, operations=[*GATEWAYLESS, *CONNECTS])
 LED_ON = replace(DIRECT, operations=[*REFUSED, *CONNECTS])
+# Datagrams over the direct outlet, and where it refuses them.
+ASKING_SHADOWS = [Operation("shadow", side, what, 300) for side in (0, 1) for what in (2, 8)]
+ASKING_DIRECT = replace(
+    ASKING, outlets=True, share=100, operations=[*ASKS, *ASKING_SHADOWS, *HAND_OVERS[3:], *ASKING_SHADOWS, *ASKS]
+)
+GATEWAY_OF_DATAGRAMS_AWAY = [Operation("gateway_away", side, 2, 2_400) for side in (0, 1)]
+ASKED_IN_VAIN = [Operation("datagram_target", side, 3, 4_900) for side in (0, 1)]
+ASKING_LED_ON = replace(ASKING_DIRECT, operations=[*ASKED_IN_VAIN, *ASKS])
 # Some are let go in order, and may say less than all.
 NUDGED = replace(DIRECT, operations=[*CONNECTS, Operation("nudge", 0, 0x112, 0), *CONNECTS])
 
@@ -60,7 +68,8 @@ def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
 
 
 def test_without_a_fault_all_is_well() -> None:
-    for scenario in (GENTLE, QUIET, TALKING, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED):
+    datagrams = (TALKING, ASKING, ASKING_DIRECT, ASKING_LED_ON)
+    for scenario in (GENTLE, QUIET, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED, *datagrams):
         done = simulation("--scenario", scenario.text())
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -104,8 +113,9 @@ def test_a_datagram_that_is_heard_twice_is_found() -> None:
         ("unheard_clients", "datagrams"),
     ],
 )
-def test_a_client_that_is_served_wrongly_is_found(fault: str, check: str) -> None:
-    assert found_by(fault, ASKING) == {check}
+@pytest.mark.parametrize("scenario", [ASKING, ASKING_DIRECT], ids=["gateway", "direct"])
+def test_a_client_that_is_served_wrongly_is_found(fault: str, check: str, scenario: Scenario) -> None:
+    assert found_by(fault, scenario) == {check}
 
 
 def test_a_stream_that_ends_before_its_time_is_found() -> None:
@@ -179,6 +189,11 @@ def test_a_renewal_whose_ends_have_not_the_same_secret_is_found() -> None:
         ("failed_direct", DIRECT_ALONE, "led"),
         ("miscounted", DIRECT, "outcomes sums"),
         ("unheard_end", DIRECT, "told outcomes sums"),
+        # The same of datagrams.
+        ("not_led_on", ASKING_LED_ON, "ends"),
+        ("failed_direct", replace(ASKING_DIRECT, operations=[*GATEWAY_OF_DATAGRAMS_AWAY, *ASKS]), "led"),
+        ("miscounted", ASKING_DIRECT, "outcomes sums"),
+        ("leaked_buffer", ASKING_DIRECT, "memory"),
     ],
 )
 def test_a_fault_of_an_outlet_is_found_by_its_check(fault: str, scenario: Scenario, checks: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.clients import SAYS
+from tests.simulation.client_checks import SAYS
 from tests.simulation.scenario import CLIENT_KINDS, KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
 from tests.simulation.worlds import Worlds, simulation
 
@@ -146,6 +146,21 @@ def test_worlds_with_clients_are_what_they_are_meant_to_be(worlds: Worlds) -> No
     for what in ("done", "limit", "far-reset", "session-lost", "target-refused"):
         assert counts[f"association {what}"] > 0, counts
     assert counts["hand-over"] > 0
+
+
+def test_worlds_with_clients_and_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Associations go either way, and are led on in both directions."""
+    counts: Counter[str] = Counter()
+    for seed in range(60):
+        shape = scenario_of(seed, outlets=True)
+        if not shape.clients:
+            continue
+        outcome = worlds.outcome(shape)
+        assert outcome["fault"] == "", seed
+        counts.update(outcome["counts"])
+    assert counts["clients said"] / 4 < counts["clients heard"]
+    for what in ("association led on", "association done", "association limit", "set-up refused", "hand-over"):
+        assert counts[what] > 0, counts
 
 
 # The edge that keeps the session, and both, are away when nothing happens any more; or one is back before the other.

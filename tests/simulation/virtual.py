@@ -74,7 +74,7 @@ def loaded() -> ctypes.CDLL:
     found.virtual_run.argtypes = [u64]
     found.virtual_run.restype = found.virtual_now.restype = found.virtual_turns.restype = u64
     found.virtual_accepts.restype = found.virtual_early_ends.restype = u64
-    found.virtual_shadow.argtypes = [ctypes.c_int, ctypes.c_int, u32]
+    found.virtual_shadow.argtypes = found.virtual_shadow_of_datagrams.argtypes = [ctypes.c_int, ctypes.c_int, u32]
     found.virtual_heard.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.POINTER(u64), ctypes.POINTER(u64)]
     found.virtual_heard.restype = None
     found.virtual_fault.restype = ctypes.c_char_p
@@ -91,7 +91,8 @@ def loaded() -> ctypes.CDLL:
     found.virtual_client_heard.argtypes = [ctypes.c_int, ctypes.c_bool]
     found.virtual_client_heard.restype = u32
     found.virtual_datagram_sums.argtypes = [ctypes.POINTER(u64), ctypes.POINTER(u64)]
-    found.virtual_datagram_sums.restype = found.virtual_clients_of.restype = None
+    found.virtual_target_sums.argtypes = [ctypes.c_int, ctypes.POINTER(u64), ctypes.POINTER(u64)]
+    found.virtual_datagram_sums.restype = found.virtual_clients_of.restype = found.virtual_target_sums.restype = None
     for name in ("cut", "hold", "corrupt", "repeat", "strikes"):
         getattr(found, f"virtual_{name}").restype = ctypes.c_bool
     found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32, u32]

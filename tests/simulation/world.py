@@ -16,8 +16,8 @@ from typing import Any
 from pcgrelay._core.base import map as map_module
 from pcgrelay._core.face import core as native
 from pcgrelay._core.worker import event_loop as loop
+from tests.simulation.client_checks import check_clients, targets_answer
 from tests.simulation.clients import NUMBER as DATAGRAMS
-from tests.simulation.clients import check_clients
 from tests.simulation.edges import CODE_TIMEOUT, PORT_ANSWERS, SERVICES, Edge, port_of
 from tests.simulation.later import Later
 from tests.simulation.links import Pair
@@ -137,6 +137,8 @@ class World:
         cause = rest[6]
         if number == DATAGRAMS:
             self.count(f"association {cause}")
+            if opener:
+                edge.outlets.association_ended(rest[2], rest[3], cause, rest[9])
             return
         self.count(f"stream {cause}")
         if opener:
@@ -268,7 +270,7 @@ class World:
             for number in range(SERVICES):
                 self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
                 self.library.virtual_ports(port_of(edge, number) + DIRECT_PORT, PORT_ANSWERS)
-            self.library.virtual_datagram_target(port_of(edge, DATAGRAMS), PORT_ANSWERS)
+        targets_answer(self)
         self.library.virtual_scarce(-1)
         waited_ms = still_ms = heard = 0
         while self.applications().running and still_ms < QUIET_MS and waited_ms < SLOW_MS:

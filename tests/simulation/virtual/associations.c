@@ -21,6 +21,7 @@ typedef struct {
     uint32_t asked;             /* which of its addresses */
     uint32_t said, heard, left, pace_us, surely_heard;
     uint32_t salt;
+    int sock;                   /* one that tries an outlet: its only way; NOBODY: it asks as clients do */
 } client;
 
 /* A datagram on its way to a socket, or to a client. */
@@ -38,6 +39,7 @@ static packet **packets;
 static int packet_count, packet_size;
 static uint32_t next_port = LEAST_PORT;
 static uint8_t targets[65536];
+static uint64_t target_heard[65536], target_told[65536];    /* bytes that came there, and of answers at edges */
 static bool dumb;               /* the fault that no target answers any more */
 
 void associations_forget(void) {
@@ -51,6 +53,8 @@ void associations_forget(void) {
     packet_count = packet_size = 0;
     next_port = LEAST_PORT;
     memset(targets, 0, sizeof(targets));
+    memset(target_heard, 0, sizeof(target_heard));
+    memset(target_told, 0, sizeof(target_told));
     dumb = false;
 }
 
@@ -171,6 +175,11 @@ static int open_socket(int of, int service, uint32_t who) {
 void client_step(int index) {
     client *self = &clients[index];
     uint8_t bytes[HEAD + LONGEST];
+    if (self->sock != NOBODY) {
+        socks[self->sock].left = true;
+        sock_wake(self->sock);
+        return;
+    }
     if (self->left == 0)
         return;
     self->left--;
@@ -207,7 +216,9 @@ int datagrams_receive(int at, struct mmsghdr *messages, unsigned count) {
         memcpy(header->msg_iov->iov_base, first->bytes, first->n);
         messages[n].msg_len = first->n;
         header->msg_flags = 0;
-        if (self->port == 0) {
+        if (self->asker >= 0) {
+            header->msg_controllen = 0;
+        } else if (self->port == 0) {
             struct sockaddr_in from = address_of(first->from);
             struct in_pktinfo asked = {.ipi_ifindex = 1, .ipi_spec_dst.s_addr = htonl(0x7f000001 + first->local)};
             memcpy(header->msg_name, &from, sizeof(from));
@@ -219,9 +230,16 @@ int datagrams_receive(int at, struct mmsghdr *messages, unsigned count) {
             memcpy(CMSG_DATA(item), &asked, sizeof(asked));
         } else {
             header->msg_controllen = 0;
+            target_told[self->number] += first->n;
         }
         free(first);
         activity++;
+    }
+    if (n == 0 && self->left) {
+        messages[0].msg_len = 0;
+        messages[0].msg_hdr.msg_flags = 0;
+        activity++;
+        return 1;
     }
     if (n == 0) {
         errno = EAGAIN;
@@ -249,6 +267,20 @@ static void to_client(const struct msghdr *header, const uint8_t *p, uint32_t n)
         network(NOBODY, (int)who, 0, ntohl(from.ipi_spec_dst.s_addr) - 0x7f000001, p, n);
 }
 
+/* A socket of a pair says it to who is at the other end. */
+static bool to_asker(const sock *self, const uint8_t *p, uint32_t n) {
+    uint32_t who, number;
+    if (self->left) {
+        errno = EPIPE;
+        return false;
+    }
+    if (!hear(p, n, 1, &who, &number) || who != (uint32_t)self->asker)
+        broken("clients", "client %d, who tries an outlet, hears %u bytes that are no answer to it", self->asker, n);
+    else
+        clients[who].heard++;
+    return true;
+}
+
 /* An association's socket says it to a target, which answers, as a rule. */
 static bool to_target(int at, const uint8_t *p, uint32_t n) {
     sock *self = &socks[at];
@@ -265,6 +297,7 @@ static bool to_target(int at, const uint8_t *p, uint32_t n) {
     if (clients[who].service != self->number % 100)
         broken("service", "client %u of service %d is led to port %d", who, clients[who].service, self->number);
     self->client = (int)who;
+    target_heard[self->number] += n;
     if (targets[self->number] == REFUSES) {
         self->error = ECONNREFUSED;
         sock_wake(at);
@@ -288,6 +321,10 @@ int datagrams_send(int at, struct mmsghdr *messages, unsigned count) {
         uint32_t n = (uint32_t)header->msg_iov->iov_len;
         messages[i].msg_len = n;
         activity++;
+        if (self->asker >= 0 && !to_asker(self, header->msg_iov->iov_base, n))
+            return i ? (int)i : -1;
+        if (self->asker >= 0)
+            continue;
         if (self->port == 0)
             to_client(header, header->msg_iov->iov_base, n);
         else
@@ -312,17 +349,37 @@ SHOWN int virtual_datagram_socket(int of, int service) {
     return at + FD_BASE;
 }
 
-/* A client that says so much. sure: no network loses any of it. Answers its number. */
-SHOWN int virtual_client(int of, int service, uint32_t says, uint32_t pace_us, bool sure) {
+static int client_new(int of, int service, uint32_t says, uint32_t pace_us, bool sure) {
     if (client_count == client_size) {
         client_size = client_size ? 2 * client_size : 64;
         clients = realloc(clients, client_size * sizeof(client));
     }
     client fresh = {.of = of, .service = service, .asked = (uint32_t)(chance() % ADDRESSES), .left = says,
-                    .pace_us = pace_us, .salt = sure ? SURE : 0};
+                    .pace_us = pace_us, .salt = sure ? SURE : 0, .sock = NOBODY};
     clients[client_count] = fresh;
-    agenda_add(now_us + 1, AGENDA_CLIENT, client_count);
     return client_count++;
+}
+
+/* A client that says so much. sure: no network loses any of it. Answers its number. */
+SHOWN int virtual_client(int of, int service, uint32_t says, uint32_t pace_us, bool sure) {
+    int index = client_new(of, service, says, pace_us, sure);
+    agenda_add(now_us + 1, AGENDA_CLIENT, index);
+    return index;
+}
+
+/* A client that a node's control plane is, to try an outlet: it says one datagram and leaves. Answers the node's end. */
+SHOWN int virtual_shadow_of_datagrams(int of, int service, uint32_t stays_us) {
+    uint8_t bytes[HEAD + LONGEST];
+    int who = client_new(of, service, 0, 0, true), at = sock_new(KIND_DATAGRAMS);
+    socks[at].owner = of;
+    socks[at].number = service;
+    socks[at].copy = true;
+    socks[at].asker = who;
+    clients[who].said = 1;
+    send_once(at, NOBODY, (uint32_t)who, 0, bytes, say(bytes, (uint32_t)who, SURE, 0));
+    clients[who].sock = at;
+    agenda_add(now_us + 1 + stays_us, AGENDA_CLIENT, who);
+    return at + FD_BASE;
 }
 
 /* Its node is another process now. */
@@ -338,6 +395,11 @@ SHOWN uint32_t virtual_client_heard(int index, bool surely) {
 
 SHOWN void virtual_datagram_target(int port, int what) {
     targets[port] = (uint8_t)what;
+}
+
+SHOWN void virtual_target_sums(int port, uint64_t *heard, uint64_t *told) {
+    *heard = target_heard[port];
+    *told = target_told[port];
 }
 
 SHOWN void virtual_datagram_sums(uint64_t *said, uint64_t *heard) {

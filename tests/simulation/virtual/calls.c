@@ -159,6 +159,10 @@ SHOWN ssize_t send(int fd, const void *p, size_t n, int flags) {
     if (fd < FD_BASE)
         return real(fd, p, n, flags);
     struct iovec vector = {(void *)p, n};
+    if (sock_at(fd) && sock_at(fd)->kind == KIND_DATAGRAMS) {
+        struct mmsghdr one = {.msg_hdr = {.msg_iov = &vector, .msg_iovlen = 1}};
+        return datagrams_send(fd - FD_BASE, &one, 1) == 1 ? (ssize_t)n : -1;
+    }
     return sent(fd, &vector, 1);
 }
 
@@ -319,7 +323,10 @@ SHOWN int getsockopt(int fd, int level, int name, void *value, socklen_t *length
     sock *self = sock_at(fd);
     if (!self)
         return refuse(EBADF);
-    *(int *)value = self->error ? self->error : self->reset ? ECONNRESET : 0;
+    if (level == SOL_SOCKET && name == SO_TYPE)
+        *(int *)value = self->asker >= 0 ? SOCK_SEQPACKET : self->kind == KIND_DATAGRAMS ? SOCK_DGRAM : SOCK_STREAM;
+    else
+        *(int *)value = self->error ? self->error : self->reset ? ECONNRESET : 0;
     return 0;
 }
 

@@ -39,7 +39,7 @@ uint32_t sock_level(const sock *self) {
     if (self->kind == KIND_LISTENER)
         return self->list_count ? EPOLLIN : 0;
     if (self->kind == KIND_DATAGRAMS)
-        return EPOLLOUT | (self->packets ? EPOLLIN : 0) | (self->error ? EPOLLIN | EPOLLERR : 0);
+        return EPOLLOUT | (self->packets || self->left ? EPOLLIN : 0) | (self->error ? EPOLLIN | EPOLLERR : 0);
     if (self->kind != KIND_STREAM || self->connecting)
         return 0;
     if (self->reset || self->error)

@@ -20,7 +20,7 @@ int sock_new(int kind) {
     memset(self, 0, sizeof(sock));
     self->kind = kind;
     self->owner = owner;
-    self->peer = self->poll = self->application = -1;
+    self->peer = self->poll = self->application = self->asker = -1;
     self->fin_due_us = NEVER;
     return sock_count++;
 }

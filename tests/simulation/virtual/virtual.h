@@ -86,6 +86,8 @@ typedef struct {
     uint32_t port;              /* its local one; 0: an import's */
     int client;                 /* who speaks by it; -1: nobody yet */
     bool copy;                  /* of an import's: nothing is read by it */
+    int asker;                  /* the client at the other end of a pair of sockets; -1: it is none */
+    bool left;                  /* and that end is closed */
     int *list;                  /* a poll: what is ready; a listener: who waits */
     uint32_t list_size, list_head, list_count;
 } sock;
