@@ -80,6 +80,32 @@ listen = "unix:/run/pcgrelay/notes.sock"
 also = ["unix:/run/pcgrelay/notes-2.sock"]
 mode = "0660"
 
+[[export]]
+service = "names"
+protocol = "udp"
+target = "127.0.0.1:53"
+allow = ["met.police.example"]
+probe = "none"
+
+[[import]]
+service = "names@met.police.example"
+protocol = "udp"
+listen = "127.0.0.1:5353"
+outlet = "cjx"
+sources = ["10.0.0.0/8", "fd00::/8"]
+max_streams_per_source = 16
+wait_ms = 100
+
+[[direct]]
+service = "names@met.police.example"
+name = "cjx"
+address = "10.9.8.7:53"
+bearer = "cjx"
+source = "10.9.9.9"
+probe = "expect"
+probe_send = '\\x12\\x34\\x01\\x00'
+probe_expect = '\\x0a'
+
 [audit]
 keep_days = 30
 streams = "refused"

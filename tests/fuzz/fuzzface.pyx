@@ -428,8 +428,8 @@ cdef void world_link(void* world, uint32_t link, uint32_t lanes, bint dialler) n
 
 cdef void world_tables(void* world, int which) noexcept nogil:
     cdef Order* order = order_new(ORDER_TABLES)
-    tables_hold(tables[which & 1])
-    order.args.tables = tables[which & 1]
+    tables_hold(tables[which % 3])
+    order.args.tables = tables[which % 3]
     put(<World*>world, order)
 
 

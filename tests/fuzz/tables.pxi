@@ -45,8 +45,8 @@ cdef void fill_datagrams(Import* out) noexcept nogil:
     out.datagrams.of_source = 2
 
 
-# The gateway, and one that leads to the world's target.
-cdef void fill_outlets(Import* out) noexcept nogil:
+# The gateway, and one that leads to a target of the world.
+cdef void fill_outlets(Import* out, const uint8_t* address, uint32_t length) noexcept nogil:
     cdef Outlets* made = <Outlets*>calloc(1, sizeof(Outlets))
     made.meter = meter_new(2, 2)
     if made.meter == NULL:
@@ -55,8 +55,8 @@ cdef void fill_outlets(Import* out) noexcept nogil:
     made.outlet[0].kind = OUTLET_GATEWAY
     made.outlet[1].kind = OUTLET_DIRECT
     made.outlet[1].target_count = 1
-    memcpy(made.outlet[1].targets[0].address, target_address, 28)
-    made.outlet[1].targets[0].length = target_length
+    memcpy(made.outlet[1].targets[0].address, address, 28)
+    made.outlet[1].targets[0].length = length
     made.outlet[0].patience_us = made.outlet[1].patience_us = QUIET
     made.deadline_us = QUIET
     made.careful = True
@@ -82,7 +82,8 @@ cdef Tables* make_tables(uint32_t which) noexcept nogil:
     fill_datagrams(&made.imports[3])
     if which == 2:
         for i in range(3):
-            fill_outlets(&made.imports[i])
+            fill_outlets(&made.imports[i], target_address, target_length)
+        fill_outlets(&made.imports[3], datagram_address, 16)
     for i in range(5):
         made.grants[i] = (<uint64_t>SESSION << 16) | i
     made.grants[5] = (<uint64_t>SESSION << 16) | 6
