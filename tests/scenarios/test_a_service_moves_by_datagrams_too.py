@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -87,6 +88,7 @@ class Names:
     def __init__(self, scene: Scene, folder: Path) -> None:
         self.scene, self.met, self.folder = scene, scene.met, folder
         self.door: Address = (HOST, free_port())
+        self.old_door: Address = (HOST, free_port())
         self.new: Address = (HOST, free_port())
         self.old: Address = (HOST, free_port())
         state = folder / "state"
@@ -95,6 +97,7 @@ class Names:
         named = scene.export("named", target=host_port(self.new[1]), **keys)
         scene.change(scene.kent, exports=[scene.export("echo"), named])
         entry = {"service": SERVICE, "listen": host_port(self.door[1]), "outlet": "cjx", **keys}
+        entry["also"] = [host_port(self.old_door[1])]
         direct = {"service": SERVICE, "name": "cjx", "address": host_port(self.old[1]), "bearer": "cjx"}
         scene.change(
             scene.met,
@@ -123,6 +126,12 @@ class Names:
 
     def outlet(self, name: str) -> Any:
         return next(each for each in self.met.service("named").outlets if each.name == name)
+
+    def used(self, name: str) -> int:
+        """How often an outlet, or a further listener, was used on the last day that it was."""
+        told = json.loads(self.command("quiet", "--json"))["outlets"]
+        (found,) = [each for each in told if name in (each["outlet"], each["listener"])]
+        return int(found["used_connections"])
 
 
 @contextmanager
@@ -157,6 +166,12 @@ def test_queries_move_and_none_is_lost(tmp_path: Path) -> None:
             until(lambda: digging.answered >= seen + 4 * QUERIES, 30, "the gateway answers")
             after = made.outlet("cjx")
         assert (after.outcomes, after.sent_bytes) == (before.outcomes, before.sent_bytes)
+        # So its day record says, and an old address that is asked once more has one of its own.
+        until(lambda: made.used("cjx") == sum(after.outcomes.values()), 20, step_s=0.5)
+        assert made.used("also-1") == 0
+        assert dig(made.old_door, 1, tmp_path) == 1
+        until(lambda: made.used("also-1") == 1, 20, step_s=0.5)
+        assert made.used("cjx") == sum(after.outcomes.values())
         assert made.outlet("gateway").outcomes["up"] > 0
         assert digging.answered == digging.asked
         assert [each["what"] for each in told["decisions"]] == ["started", "stepped", "arrived"]
@@ -181,6 +196,32 @@ def test_they_go_back_when_the_new_way_dies_and_none_is_lost(tmp_path: Path) -> 
         assert digging.asked - digging.answered <= made.outlet("gateway").cut_total + 1
         assert made.outlet("gateway").moved_total > 0
         assert told["decisions"][-1]["what"] == "fell_back"
+
+
+def test_a_drill_of_the_back_up_is_noticed_by_nobody(tmp_path: Path) -> None:
+    """New associations take the gateway for a while, after pairs of questions of the node's own."""
+    with ExitStack() as stack:
+        made = stack.enter_context(names(tmp_path))
+        server = stack.enter_context(ExitStack())
+        server.enter_context(dnsmasq(tmp_path / "new", made.new))
+        until(lambda: gateway_is_ready_at(made.met, "named"), 20)
+        words = ["drill", "backup", "named", "--for", "2s", "--yes", "--json"]
+        with Digging(made.door, tmp_path) as digging:
+            until(lambda: digging.answered >= QUERIES, 30)
+            record = json.loads(made.command(*words))
+            assert record["result"] == "passed", record
+            backup, usual = record["outlets"]
+            assert (backup["name"], usual["name"]) == ("gateway", "cjx")
+            assert backup["setups"] >= QUERIES
+            assert backup["failed"] == 0
+            assert backup["shadows"] >= 12
+            until(lambda: made.outlet("cjx").share == 1.0, 10)
+            server.close()
+            # A back-up that is dead is found out before an application goes there.
+            again = json.loads(command(*words, "-c", made.met.config).stdout)
+            assert again["result"] == "failed", again
+            assert "No application had gone there" in again["sentence"]
+        assert digging.answered == digging.asked
 
 
 def test_a_plan_without_a_question_is_refused_by_name(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
         listener = listener.next
 
 
-# Datagrams that wait for their flow, or for a target's socket, are not in the record: they are counted before their counts are written.
+# Datagrams that wait for their flow, or for a target's socket, are not in the record: they are counted before their
+# counts are written.
 cdef void drop_datagrams(Worker* worker) noexcept nogil:
     cdef StreamWalk walk
     cdef Stream* stream
