@@ -77,7 +77,7 @@ def test_stopped_readers_stall_themselves_alone(realm: CoreRealm, stopped: int) 
                 held.close()
     assert within_budget(a, relay, b), [node.core.memory() for node in (a, relay, b)]
     # The others keep their speed; the margin is for a machine that does other things meanwhile.
-    assert beside < 4 * alone + 1
+    assert beside < 4 * alone + 10
     for node in (a, b):
         until = time.monotonic() + 10
         while node.core.streams() and time.monotonic() < until:

@@ -54,7 +54,7 @@ def test_associations_go_on_in_another_core(across: Across) -> None:
 
 
 def test_idle_time_goes_on_in_another_core() -> None:
-    terms = Terms(idle_ms=500)
+    terms = Terms(idle_ms=2_000)  # longer than both hand-overs take
     with Across(relays=0) as across, server() as target, client(serve(across, target.address, terms)) as asker:
         ask(asker, b"begin")
         for node in list(across.nodes):

@@ -108,7 +108,7 @@ def test_streams_go_on_beside_datagrams(across: Across) -> None:
 
 
 def test_an_association_that_is_idle_ends_in_order_at_both_edges(across: Across) -> None:
-    terms = Terms(idle_ms=300)
+    terms = Terms(idle_ms=1_000)  # no busy machine needs so long from one question to the next
     with server() as target, client(serve(across, target.address, terms)) as asker:
         for _ in range(3):
             assert ask(asker, b"four") == b"four"
@@ -124,11 +124,11 @@ def test_an_association_that_is_idle_ends_in_order_at_both_edges(across: Across)
 
 
 def test_traffic_either_way_keeps_an_association() -> None:
-    terms = Terms(idle_ms=400, silent_ms=400)
+    terms = Terms(idle_ms=1_500, silent_ms=1_500)
     with Across(relays=0) as across, server() as target, client(serve(across, target.address, terms)) as asker:
         ask(asker, b"begin")
         began = time.monotonic()
-        while time.monotonic() < began + 1.2:
+        while time.monotonic() < began + 3.5:
             # The target alone speaks.
             target.socket.sendto(b"tick", target.seen[0][1])
             assert asker.recv(100) == b"tick"
@@ -339,7 +339,7 @@ def test_an_association_has_a_port_that_none_had_before_it() -> None:
 def test_a_client_is_served_whichever_worker_has_its_flow(lanes: int) -> None:
     """The kernel chooses a socket for a client, and the worker that has it may have no flow."""
     with Across(relays=0, workers=2, lanes=lanes) as across, server() as target, contextlib.ExitStack() as stack:
-        address = serve(across, target.address, Terms(idle_ms=1_000))
+        address = serve(across, target.address)
         askers = [stack.enter_context(client(address)) for _ in range(40)]
         for round_ in range(3):
             for number, asker in enumerate(askers):
@@ -350,9 +350,9 @@ def test_a_client_is_served_whichever_worker_has_its_flow(lanes: int) -> None:
         handed = across.near.core.counters()["datagrams_handed_total"]
         assert (handed > 0) == (lanes == 1)
         assert dropped(across.near) == {}
-        until(lambda: across.near.core.streams() == 0)
-        # What was handed over left nothing behind: the address is free once nobody listens.
+        # What was handed over leaves nothing behind: the address is free once nobody listens.
         across.near.core.import_unlisten(0)
         carried_out(across.near)
+        until(lambda: across.near.core.streams() == 0)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(address)

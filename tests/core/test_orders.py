@@ -69,6 +69,6 @@ def test_orders_are_carried_out_before_the_frames_that_follow_from_them(relayed:
             theirs, mine = labels[2:] if relayed else labels[:2]
             far.core.session_path(session, link=last, in_label=mine, out_label=theirs)
         for node in (near, far):
-            node.wait(lambda event, session=session: event == (native.EVENT_SESSION_UP, session), 3)
+            node.wait(lambda event, session=session: event == (native.EVENT_SESSION_UP, session))
     assert slow.core.counters()["unknown_flow_frames_total"] == 0
     realm.close()

@@ -119,7 +119,7 @@ def test_a_direct_outlet_carries_a_connection(across: Across) -> None:
         assert asks(outlets.address) == b"old hello"
         [(outlet, setup_us, moved, up, shadow)] = outlets.ends()
     assert (outlet, moved, up, shadow) == (DIRECT, 0, True, 0)
-    assert 0 < setup_us < 1_000_000
+    assert 0 < setup_us < 5_000_000
     figures = outlets.figures(DIRECT)
     assert (figures["tried"], figures["up"], figures["active"]) == (1, 1, 0)
     assert (figures["sent_bytes"], figures["received_bytes"]) == (5, 9)
@@ -162,7 +162,8 @@ def test_a_gateway_that_is_silent_is_given_up_in_its_time(across: Across) -> Non
         assert asks(outlets.address) == b"old hello"
         took = time.monotonic() - began
         assert outlets.failures() == [(GATEWAY, "silent", "target-silent")]
-        assert 0.1 < took < 2.0
+        # By itself it would be given up after 5 s, at either edge.
+        assert 0.1 < took < 5.0
 
 
 def test_a_gateway_without_a_route_is_away(across: Across) -> None:

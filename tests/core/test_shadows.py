@@ -52,7 +52,7 @@ async def test_one_that_is_answered_is_told_of(realm: PlaneRealm, outlet: int) -
         assert await realm.outcomes(1) == {77: "up"}
         told = realm.setups()[77]
         assert (told.number, told.outlet, told.cause, told.code) == (0, outlet, "done", 0)
-        assert 0 < told.elapsed_us < 2_000_000
+        assert 0 < told.elapsed_us < 5_000_000
         assert (told.session != 0) == (outlet == GATEWAY)
         shadow.send(b"hello")
         assert await heard(shadow, 5) == b"hello"
@@ -83,7 +83,7 @@ async def test_one_that_nobody_answers(realm: PlaneRealm, outlet: int, silent: t
     realm.start()
     shadow = realm.shadow(1, outlet)
     assert await realm.outcomes(1) == {1: "silent"}
-    assert 100_000 < realm.setups()[1].elapsed_us < 2_000_000
+    assert 100_000 < realm.setups()[1].elapsed_us < 5_000_000
     shadow.close()
 
 
@@ -95,7 +95,7 @@ async def test_one_whose_outlet_is_away(realm: PlaneRealm, outlet: int, state: i
     realm.start()
     shadow = realm.shadow(1, outlet)
     assert await realm.outcomes(1) == {1: "away"}
-    assert realm.setups()[1].elapsed_us < 1_000_000
+    assert realm.setups()[1].elapsed_us < 5_000_000
     shadow.close()
 
 

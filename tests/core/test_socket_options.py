@@ -55,7 +55,7 @@ def test_what_is_dialled_gets_keep_alive_when_it_is_a_second_old(across: Across)
         assert found[:3] == KEPT[:3]
         until(lambda: options_of(dialled).keep_alive, what="it is kept alive")
         assert time.monotonic() - began >= YOUNG_S
-        until(lambda: options_of(dialled) == KEPT, 5, "by the probes that are configured")
+        until(lambda: options_of(dialled) == KEPT, what="by the probes that are configured")
 
 
 def test_what_is_young_at_a_hand_over_gets_it_all_the_same(across: Across) -> None:

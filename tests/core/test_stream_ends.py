@@ -123,7 +123,7 @@ def test_a_frozen_core_keeps_none_back(near: Node) -> None:
 
 
 def test_one_alone_is_heard_after_a_tick(near: Node) -> None:
-    near.wait_kind(native.EVENT_STREAM_END, 1.0)
+    near.wait_kind(native.EVENT_STREAM_END)
 
 
 def test_the_cause_has_one_name() -> None:

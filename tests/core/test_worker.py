@@ -46,7 +46,7 @@ def test_another_deadline_of_handshakes_reaches_lanes_that_wait() -> None:
             near.setblocking(False)
             node.core.lane_add(1, 0, number, near.detach())
             node.core.settings(handshake_deadline_ms=100)
-            event = node.wait_kind(native.EVENT_LANE_DOWN, 5.0)
+            event = node.wait_kind(native.EVENT_LANE_DOWN)
         assert event[:4] == (native.EVENT_LANE_DOWN, 1, 0, number)
         assert event[5] == "confirm-timeout"
     finally:

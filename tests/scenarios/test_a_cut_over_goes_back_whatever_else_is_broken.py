@@ -122,7 +122,7 @@ def test_once_it_has_arrived_an_exporters_refusal_is_final(tmp_path: Path) -> No
         assert set(answers[:-1]) <= {NEW, b""}
         assert b"" in answers
         # The way back is taken first, and written then.
-        until(lambda: made.phase == "back", 5)
+        until(lambda: made.phase == "back", 20)
         assert made.told()["moved"] == before["moved"]
         assert re.search(r"not-allowed, by its rule export\[\d\]", made.cutover("why", "named").stdout)
 

@@ -61,11 +61,11 @@ def test_a_drain_that_is_undone_takes_new_work(realm: Scene) -> None:
         done = command("drain", "-c", first.config, "--undo")
         assert (done.returncode, done.stdout) == (0, "The node takes new work again.\n")
         realm.stage.await_well()
-        until(lambda: first.asked("/readyz") == (200, "ok\n"), 5)
+        until(lambda: first.asked("/readyz") == (200, "ok\n"), 20)
         second = realm.relay_used()
         assert second is not first
         # Now the other way round: what was drained takes the traffic back.
-        until(lambda: not any(link.state == "draining" for link in realm.met.status().links), 5)
+        until(lambda: not any(link.state == "draining" for link in realm.met.status().links), 20)
         assert command("drain", "-c", second.config, "--wait", "10").returncode == 0
         assert realm.relay_used() is first
 
@@ -83,7 +83,7 @@ def test_a_drained_edge_closes_its_doors_and_lets_streams_end(realm: Scene) -> N
         assert received(sock, 10) == b"still here"
     assert command("drain", "-c", realm.met.config, "--wait", "10").returncode == 0
     assert command("drain", "-c", realm.met.config, "--undo").returncode == 0
-    until(lambda: is_open(realm.door), 2)
+    until(lambda: is_open(realm.door), 10)
     realm.stage.await_well()
     with applications(realm.door, 1):
         pass
@@ -94,7 +94,7 @@ def test_a_drained_exporter_takes_nothing_new_and_comes_back(realm: Scene) -> No
         sock.sendall(b"hello")
         assert received(sock, 5) == b"hello"
         assert command("drain", "-c", realm.kent.config, "--wait", "0").returncode == 1
-        until(lambda: realm.met.service("echo").state != "ready", 5)
+        until(lambda: realm.met.service("echo").state != "ready", 20)
         sock.sendall(b"still here")
         assert received(sock, 10) == b"still here"
     assert command("drain", "-c", realm.kent.config, "--undo").returncode == 0

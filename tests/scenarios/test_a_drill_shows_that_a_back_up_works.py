@@ -57,7 +57,7 @@ def test_twenty_drills_and_nobody_notices(realm: Realm) -> None:
 
 def test_a_part_of_new_streams_and_no_hand_in_it_meanwhile(realm: Realm) -> None:
     with Callers(realm.door, greets=True) as callers, realm.holding("backup", SERVICE, "--for", "50s", "--share", "25"):
-        until(lambda: realm.shares() == {"gateway": 75.0, "cjx": 25.0}, 5)
+        until(lambda: realm.shares() == {"gateway": 75.0, "cjx": 25.0}, 20)
         callers.since()
         until(lambda: callers.heard.get(OLD, 0) >= 5 and callers.heard.get(NEW, 0) >= 15, 15)
         by_hand = command("outlet", "named", "cjx=50", "-c", realm.met.config)
@@ -74,12 +74,12 @@ def test_a_back_up_that_breaks_ends_the_drill_and_no_connection_is_lost(tmp_path
     usual = "cjx" if backup == "gateway" else "gateway"
     with drilled(tmp_path, outlet=usual) as realm, Callers(realm.door, greets=True) as callers:
         with realm.holding("backup", "named", "--for", "50s") as process:
-            until(lambda: realm.shares()[backup] == 100.0, 5)
+            until(lambda: realm.shares()[backup] == 100.0, 20)
             with callers.paused():
                 (realm.new if backup == "gateway" else realm.old).refuse()
             broken = time.monotonic()
-            until(lambda: realm.shares()[backup] == 0.0, 5)
-            assert time.monotonic() - broken < 2
+            until(lambda: realm.shares()[backup] == 0.0, 20)
+            assert time.monotonic() - broken < 5
             stdout, _ = process.communicate(timeout=20)
         record = json.loads(stdout)
         assert record["result"] == "failed"
@@ -113,7 +113,7 @@ def test_a_service_that_is_down_on_both_sides_is_not_held_against_the_back_up(re
 
 def test_a_node_that_dies_meanwhile_deals_as_before_when_it_starts(realm: Realm) -> None:
     with realm.holding("backup", "named", "--for", "50s"):
-        until(lambda: realm.shares()["cjx"] == 100.0, 5)
+        until(lambda: realm.shares()["cjx"] == 100.0, 20)
         realm.met.kill()
     realm.met.start()
     # Not before it has a session: until then connections are led on to the old network.

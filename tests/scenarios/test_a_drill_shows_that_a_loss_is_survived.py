@@ -35,7 +35,7 @@ def held_under_traffic(realm: Realm, kind: str, times: int) -> None:
             assert record["result"] == "passed", record
             assert record["streams_kept"] == record["streams"] >= 4
             assert record["pause_longest_ms"] is not None
-            assert record["pause_longest_ms"] < 2_000
+            assert record["pause_longest_ms"] < 5_000
             assert record["new_streams"] > 0
             assert record["new_refused"] == 0
             assert record["back_ms"] is not None

@@ -315,7 +315,7 @@ async def cut_off(application: socket.socket) -> None:
             pass
 
     with pytest.raises(ConnectionResetError):
-        await asyncio.wait_for(read_all(), 5)
+        await asyncio.wait_for(read_all(), 20)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

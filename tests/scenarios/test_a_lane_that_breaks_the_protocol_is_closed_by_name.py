@@ -266,7 +266,7 @@ async def test_a_first_frame_that_is_not_the_right_confirm(battle: Battle, victi
             content = body_encode(kind, **(fields | content))
         lane.send(kind, content)
         writer.write(bytes(lane.out))
-        await asyncio.wait_for(reader.read(-1), 5)
+        await asyncio.wait_for(reader.read(-1), 20)
         writer.close()
         await_more(battle.node(victim), reason.name.lower(), before)
         # The lane that is up was not touched by the one that failed.
@@ -279,7 +279,7 @@ async def test_a_flow_frame_before_confirm(battle: Battle, victim: str) -> None:
         lane, reader, writer = await linked.bare_lane(index=0)
         lane.send_flow(7, FlowFrame(Type.BUNDLE, 0, 0, JUNK_TAG, bytes(8)))
         writer.write(bytes(lane.out))
-        await asyncio.wait_for(reader.read(-1), 5)
+        await asyncio.wait_for(reader.read(-1), 20)
         writer.close()
         await_more(battle.node(victim), "not_confirmed", before)
 
@@ -300,7 +300,7 @@ async def test_a_lane_that_falls_silent_is_closed(battle: Battle, victim: str) -
         lane, reader, writer = await linked.bare_lane(index=0)
         lane.confirm()
         writer.write(bytes(lane.out))
-        await asyncio.wait_for(reader.read(-1), 6)
+        await asyncio.wait_for(reader.read(-1), 20)
         writer.close()
         await_more(battle.node(victim), "silent", before)
 
@@ -386,7 +386,7 @@ async def test_who_has_the_proof_but_not_the_keys_takes_no_lane_away(battle: Bat
         reader, writer = await asyncio.open_connection("127.0.0.1", battle.ports[victim])
         writer.write(linked.reference.preamble(0, 1) + bytes(88))
         with suppress(ConnectionResetError):
-            await asyncio.wait_for(reader.read(-1), 5)
+            await asyncio.wait_for(reader.read(-1), 20)
         writer.close()
         linked.neighbour.send(Type.PING, body_encode(Type.PING, token=98))
         await linked.neighbour.until(lambda: any(e.fields.get("token") == 98 for e in linked.neighbour.events))
@@ -400,7 +400,7 @@ async def answered(port: int, data: bytes) -> bytes:
         return b""
     writer.write(data)
     try:
-        return await asyncio.wait_for(reader.read(-1), 5)
+        return await asyncio.wait_for(reader.read(-1), 20)
     except ConnectionResetError:
         return b""
     finally:

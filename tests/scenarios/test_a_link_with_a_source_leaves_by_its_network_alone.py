@@ -60,7 +60,7 @@ def far_machine() -> Iterator[int]:
     """A process in a network of its own, which lives as long as the block."""
     with subprocess.Popen(["unshare", "-n", "sleep", "600"]) as keeper:
         try:
-            until(lambda: _network(keeper.pid) != _network("self"), 5, "the far machine has its network")
+            until(lambda: _network(keeper.pid) != _network("self"), 20, "the far machine has its network")
             yield keeper.pid
         finally:
             keeper.kill()

@@ -155,7 +155,7 @@ async def test_a_session_whose_relay_dies_is_mended_while_somebody_asks_for_it(
         attack.cancel()
         pause_ms = scene.met.log("session.resumed")[-1]["pause_ms"]
         figure(f"it went on after {pause_ms} ms")
-        assert pause_ms < 3_000
+        assert pause_ms < 10_000
         await asyncio.to_thread(scene.witness.check)
         assert scene.via(scene.met) == scene.via(scene.kent) in set(scene.relays) - {via}
         assert not scene.met.log("session.down")

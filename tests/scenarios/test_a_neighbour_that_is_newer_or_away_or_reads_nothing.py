@@ -122,7 +122,7 @@ async def test_a_newer_preamble_is_refused_in_silence(battle: Battle) -> None:
             preamble[5] = 2
             reader, writer = await asyncio.open_connection(HOST, battle.ports[name])
             writer.write(bytes(preamble))
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), 20) == b""
             writer.close()
             await asyncio.to_thread(await_more, battle.node(name), "lane_refused", before)
             assert not linked.neighbour.ended.is_set()

@@ -25,8 +25,8 @@ SPARE = 3
 FLOOD = 500  # fewer than the kernel keeps in its queue: what is beyond tries again by itself a second later
 WATCHED_S = 2.0
 CPU_MOST = 0.03
-RECOVERED_S = 1.0
-FLOOD_RECOVERED_S = 2.0  # the whole flood is served first; on a free machine this takes a tenth
+RECOVERED_S = 5.0
+FLOOD_RECOVERED_S = 10.0  # the whole flood is served first; on a free machine this takes 0.2 s
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_an_importing_edge_in_a_flood_of_connects(made: Scene, figure: Callable[
         assert talks(running, b"before")
         idle = cpu_share(made.met, 1.0)
         with narrowed(made.met, spare=64), crowd(made.door, FLOOD):
-            until(lambda: made.met.descriptors >= descriptors + 60, 5, "nothing is left")
+            until(lambda: made.met.descriptors >= descriptors + 60, 20, "nothing is left")
             share = cpu_share(made.met, WATCHED_S)
             assert talks(running, b"during")
             assert share < CPU_MOST + idle
@@ -108,7 +108,7 @@ def test_a_relay_that_can_take_no_neighbour(made: Scene, figure: Callable[[str],
             assert share < CPU_MOST
             # Once a second, however long this took.
             assert len(relay.log("listener.paused", since)) <= 1 + time.monotonic() - begun
-        until(lambda: counts(relay)["out_of_descriptors"] > before.get("out_of_descriptors", 0), 5, "it is counted")
+        until(lambda: counts(relay)["out_of_descriptors"] > before.get("out_of_descriptors", 0), 20, "it is counted")
     figure(f"40 strangers: {share * 100:.1f} % of a processor")
 
 

@@ -270,7 +270,7 @@ async def spoken(battle: Battle, victim: str, driver: TlsDriver) -> bool:
         driver.handshake()
         await loop.sock_sendall(sock, driver.take())
         while not driver.handshake():
-            driver.feed(await asyncio.wait_for(loop.sock_recv(sock, 65_536), 5))
+            driver.feed(await asyncio.wait_for(loop.sock_recv(sock, 65_536), 20))
         await loop.sock_sendall(sock, driver.take())
         # Tickets come behind the handshake; the node waits for HELLO and says nothing else.
         try:

@@ -18,9 +18,9 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 SURREY = "surrey.police.example"
-PROMPT_S = 3.0
-# Far more than a turn takes on a crowded machine, far less than the loss of a path.
-UNDISTURBED_S = 0.4
+PROMPT_S = 10.0
+# Far more than a turn takes on a crowded machine, less than the loss of a path that nobody tells of.
+UNDISTURBED_S = 1.5
 
 
 @dataclass

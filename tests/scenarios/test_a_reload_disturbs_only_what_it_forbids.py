@@ -18,7 +18,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 RELOADS = 100
-WITHIN_S = 1.0
+WITHIN_S = 2.5  # a second, and what a busy machine takes
 PACE_S = 0.05
 
 
@@ -84,7 +84,7 @@ def test_a_new_service_can_be_used_and_a_removed_one_ends(realm: Scene) -> None:
         realm.kent.await_log("stream.end", cause="unknown-service")
         realm.change(realm.met, imports=[realm.entry("echo", realm.door)])
         assert reload(realm.met).ok
-        until(lambda: not is_open(fresh), 2, "the import's listener is gone")
+        until(lambda: not is_open(fresh), 10, "the import's listener is gone")
 
 
 def test_an_import_that_is_removed_takes_its_streams_along(realm: Scene) -> None:
@@ -240,4 +240,4 @@ def test_a_listener_comes_and_goes(realm: Scene) -> None:
         socket.create_connection((host, int(port)), 2).close()
         realm.change(relay, listens=[first])
         assert reload(relay).ok
-        until(lambda: not is_open((host, int(port))), 2)
+        until(lambda: not is_open((host, int(port))), 10)

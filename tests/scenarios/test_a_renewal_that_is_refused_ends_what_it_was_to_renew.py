@@ -19,6 +19,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 INTERVAL_S = 2
+SLACK_S = 10  # of a busy machine; by itself nothing would end for half a minute
 SELDOM: dict[str, object] = {"members": ["*"]}
 SOON: dict[str, object] = {**SELDOM, "renewal_interval_s": INTERVAL_S, "renewal_age_s": 60}
 WAIT_MS = 2_500
@@ -78,11 +79,11 @@ def test_an_exporter_loses_its_session(withdrawn: Make, figure: Callable[[str], 
         began = scene.show(realm.kent)
         assert ending(sock) == (b"", "reset")
         took = time.monotonic() - began
-        assert took < INTERVAL_S + 3
+        assert took < INTERVAL_S + SLACK_S
         down = realm.met.await_log("session.down")
         assert (down["code"], down["reason"]) == ("refused", "revoked")
         # The far edge is told, and its relay, which has no list, goes on with it.
-        assert realm.kent.await_log("session.down", 1.0)["code"] == "refused"
+        assert realm.kent.await_log("session.down")["code"] == "refused"
         assert not realm.kent.log("link.down")
     until(lambda: realm.met.service("echo").state != "ready")
     figure(f"the session had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
@@ -94,13 +95,13 @@ def test_an_exporter_loses_its_link(withdrawn: Make, figure: Callable[[str], Non
     (relay,) = realm.relays
     with Echo(realm.target), scene.begin(relay, kent=SOON, met={**SELDOM, "path_wait_ms": WAIT_MS}) as sock:
         began = scene.show(realm.kent)
-        realm.kent.await_log("link.down", INTERVAL_S + 3, reason="peer_refused")
+        realm.kent.await_log("link.down", INTERVAL_S + SLACK_S, reason="peer_refused")
         took = time.monotonic() - began
         # The other edge has lost its way, and knows no more.
-        realm.met.await_log("session.stalled", 1.0)
+        realm.met.await_log("session.stalled")
         lost = time.monotonic()
         assert ending(sock) == (b"", "reset")
-        assert WAIT_MS / 1000 - 1 < time.monotonic() - lost < WAIT_MS / 1000 + 2
+        assert WAIT_MS / 1000 - 1 < time.monotonic() - lost < WAIT_MS / 1000 + SLACK_S
         # Who is refused by all its neighbours does not wait for path_wait_ms, half a minute here.
         realm.kent.await_log("session.down", 10.0, code="refused", reason="shut_out")
         down = realm.met.await_log("session.down")
@@ -115,10 +116,10 @@ def test_a_relay_loses_its_link(withdrawn: Make, figure: Callable[[str], None]) 
     (relay,) = realm.relays
     with Echo(realm.target), scene.begin(realm.met, met=SOON):
         began = scene.show(relay)
-        realm.met.await_log("link.down", INTERVAL_S + 3, reason="revoked")
+        realm.met.await_log("link.down", INTERVAL_S + SLACK_S, reason="revoked")
         took = time.monotonic() - began
-        relay.await_log("link.down", 1.0, peer=realm.met.dotted)
+        relay.await_log("link.down", peer=realm.met.dotted)
         # Another relay could still lead it.
-        realm.met.await_log("session.stalled", 1.0)
+        realm.met.await_log("session.stalled")
     until(lambda: realm.met.service("echo").state != "ready")
     figure(f"the link had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")

@@ -279,7 +279,7 @@ def test_a_link_ends_with_its_rule_and_comes_back_with_a_later_one(tmp_path: Pat
         with opened(scene.door) as (stream,):
             scene.evening()
             scene.met.await_log("rule.expired", 20, rule=f"link kent-1.{KENT} at {HOST}:{scene.port}")
-            until(lambda: not scene.met.status().links, 5, "the link is gone")
+            until(lambda: not scene.met.status().links, 20, "the link is gone")
             assert time.time() - scene.midnight < LATE_S + 2
             assert stream.sock.fileno() >= 0
         scene.write_met()
@@ -294,7 +294,7 @@ def test_members_end_with_the_paper_of_the_policy(tmp_path: Path) -> None:
         scene.evening()
         scene.kent.await_log("rule.expired", 20, rule="policy members and relays")
         scene.kent.await_log("link.down", 5, reason="not_a_member")
-        until(lambda: not [link for link in scene.kent.status().links if link.state == "up"], 5, "no link is left")
+        until(lambda: not [link for link in scene.kent.status().links if link.state == "up"], 20, "no link is left")
         socket.create_connection((HOST, scene.port), 5).close()
 
 

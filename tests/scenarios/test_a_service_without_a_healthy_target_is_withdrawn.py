@@ -40,15 +40,15 @@ def probed(tmp_path: Path) -> Iterator[Probed]:
         with Echo(target):
             assert reload(made.kent).ok
             assert reload(made.met).ok
-            until(lambda: made.kent.service("probed").health == "ok", 5)
-            until(lambda: made.met.service("probed").state == "ready", 5)
+            until(lambda: made.kent.service("probed").health == "ok", 20)
+            until(lambda: made.met.service("probed").state == "ready", 20)
         yield Probed(made, target, door)
 
 
 def test_a_target_that_goes_and_comes(probed: Probed, figure: Callable[[str], None]) -> None:
     with applications(probed.scene.door, 1):
         began = time.monotonic()
-        until(lambda: probed.scene.met.service("probed").state == "down", 5, "the service is withdrawn")
+        until(lambda: probed.scene.met.service("probed").state == "down", 20, "the service is withdrawn")
         down_s = time.monotonic() - began
         exported = probed.scene.kent.service("probed")
         assert (exported.state, exported.health, exported.present) == ("down", "failing", False)
@@ -58,7 +58,7 @@ def test_a_target_that_goes_and_comes(probed: Probed, figure: Callable[[str], No
         probed.scene.kent.await_log("target.failing", service=exported.name)
         with Echo(probed.target):
             began = time.monotonic()
-            until(lambda: probed.scene.met.service("probed").state == "ready", 5, "the service is back")
+            until(lambda: probed.scene.met.service("probed").state == "ready", 20, "the service is back")
             up_s = time.monotonic() - began
             probed.scene.kent.await_log("target.well", service=exported.name)
             with applications(probed.door, 1):
@@ -67,7 +67,7 @@ def test_a_target_that_goes_and_comes(probed: Probed, figure: Callable[[str], No
 
 
 def test_status_says_so_in_its_json(probed: Probed) -> None:
-    until(lambda: probed.scene.kent.service("probed").health == "failing", 5)
+    until(lambda: probed.scene.kent.service("probed").health == "failing", 20)
     done = command("status", "-c", probed.scene.kent.config, "--json")
     assert done.returncode == 3
     services = {service["name"]: service for service in json.loads(done.stdout)["services"]}

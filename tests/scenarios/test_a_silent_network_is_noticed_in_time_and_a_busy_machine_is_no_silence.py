@@ -20,8 +20,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
-# Probe interval in milliseconds, and the seconds within which silence is noticed.
-INTERVALS = {500: 3.0, 75: 0.45}
+# Probe interval in milliseconds, and the seconds within which silence is noticed. Measured are 2.05 and 0.35; the rest
+# is for a machine that stands still meanwhile, and less than the other interval takes.
+INTERVALS = {500: 5.0, 75: 1.5}
 TRIES = 3
 BUSY = 4  # processes that take all they get, on whatever processors there are
 
@@ -34,7 +35,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def noticed_s(pair: Pair, wall: float, seen: int) -> float:
     """How long after that time the edge called its lane silent."""
-    until(lambda: len(pair.met.log("lane.down", reason="silent")) > seen, 5, "silence is noticed")
+    until(lambda: len(pair.met.log("lane.down", reason="silent")) > seen, 20, "silence is noticed")
     line = pair.met.log("lane.down", reason="silent")[seen]
     return datetime.fromisoformat(line["ts"]).timestamp() - wall
 
@@ -48,7 +49,7 @@ def test_silence_is_noticed(pair: Pair, figure: Callable[[str], None]) -> None:
             wall = time.time()
             with pair.network.cut(*pair.ports_of(relay)):
                 took.append(noticed_s(pair, wall, seen))
-                until(lambda relay=relay: pair.met.service("echo").routes and pair.used() is not relay, 5, "moved")
+                until(lambda relay=relay: pair.met.service("echo").routes and pair.used() is not relay, 20, "moved")
             for stream in streams:
                 stream.check()
             pair.stage.await_well(seconds=30)

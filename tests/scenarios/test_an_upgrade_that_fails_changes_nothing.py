@@ -174,7 +174,7 @@ def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, whi
         given(channel)
         began = time.monotonic()
         node.await_log("handover.failed", after=since, reason=DOES_NOT_ANSWER)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 3.5
         channel.close()
         # And after all that it can still be upgraded.
     assert node.upgrade().returncode == 0
@@ -234,7 +234,7 @@ def test_a_port_for_links_that_goes_beside_a_new_process_that_hangs_is_closed_al
         assert is_open((host, int(port)))
         realm.change(relay, listens=[f"{host}:{free_port()}"])
         assert reload(relay).ok
-        until(lambda: not is_open((host, int(port))), 2)
+        until(lambda: not is_open((host, int(port))), 10)
         # And it can be had again.
         realm.change(relay, listens=[listen])
         assert reload(relay).ok

@@ -21,6 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 ROTATIONS = 20
+WITHIN_S = 3.0  # measured: 0.1; without the list nothing ends
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_the_renewed_certificate_is_shown_at_the_next_handshake(realm: Scene) ->
     realm.renew(realm.met)
     assert reload(realm.met).ok
     assert reload(relay).ok
-    relay.await_log("link.down", 1.0, peer=realm.met.dotted, reason="revoked")
+    relay.await_log("link.down", peer=realm.met.dotted, reason="revoked")
     realm.stage.await_well()
     talking(realm).close()
 
@@ -97,17 +98,17 @@ def test_a_revoked_edge_is_cut_off_at_its_neighbour(realm: Scene, figure: Callab
         realm.stage.pki.authority.revoke(MET, "met-1")
         began = time.monotonic()
         assert reload(relay).changes == ("revocation list renewed",)
-        relay.await_log("link.down", 1.0, peer=realm.met.dotted, reason="revoked")
-        realm.met.await_log("link.down", 1.0, peer=relay.dotted)
+        relay.await_log("link.down", peer=realm.met.dotted, reason="revoked")
+        realm.met.await_log("link.down", peer=relay.dotted)
         took = time.monotonic() - began
         # The far edge gets the list too: it ends the session, and the application's server learns of it.
         began = time.monotonic()
         assert reload(realm.kent).ok
-        realm.kent.await_log("session.down", 1.0, peer=realm.met.dotted, reason="revoked")
-        realm.kent.await_log("stream.end", 1.0, direction="export")
+        realm.kent.await_log("session.down", peer=realm.met.dotted, reason="revoked")
+        realm.kent.await_log("stream.end", direction="export")
         far = time.monotonic() - began
-    assert took < 1
-    assert far < 1
+    assert took < WITHIN_S
+    assert far < WITHIN_S
     figure(f"link down {took * 1000:.0f} ms, session and stream {far * 1000:.0f} ms after the list was loaded")
     realm.met.await_log("link.failed", 15.0)
     until(lambda: relay.status().refusals.get("revoked", 0) >= 1)
@@ -121,7 +122,7 @@ def test_a_revoked_exporter_loses_its_sessions_end_to_end(realm: Scene, figure: 
         assert reload(realm.met).ok
         assert ending(sock) == (b"", "reset")
         took = time.monotonic() - began
-    assert took < 1
+    assert took < WITHIN_S
     figure(f"the stream ended {took * 1000:.0f} ms after the list was loaded")
     realm.met.await_log("session.down", peer=realm.kent.dotted, reason="revoked")
     until(lambda: realm.met.service("echo").state == "down")
@@ -144,8 +145,8 @@ def test_an_expired_certificate_ends_its_link(tmp_path: Path, figure: Callable[[
         with talking(realm):
             relay.await_log("link.down", 30.0, peer=realm.met.dotted, reason="expired")
             late = datetime.now(UTC) - end
-            assert timedelta(0) < late < timedelta(seconds=5)
-            realm.kent.await_log("session.down", 5.0, peer=realm.met.dotted, reason="expired")
+            assert timedelta(0) < late < timedelta(seconds=10)
+            realm.kent.await_log("session.down", peer=realm.met.dotted, reason="expired")
             # The expired edge itself has no way left to be told; the other one has closed the stream.
-            realm.kent.await_log("stream.end", 1.0, direction="export")
+            realm.kent.await_log("stream.end", direction="export")
         figure(f"the link ended {late.total_seconds():.1f} s after the certificate")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.tier_test
 @pytest.fixture(scope="module")
 def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with scene(tmp_path_factory.mktemp("explain"), relays=2) as made:
-        until(lambda: len(explained(made.met, f"echo@{made.kent.organisation}")["ways"]) == 2, 5)
+        until(lambda: len(explained(made.met, f"echo@{made.kent.organisation}")["ways"]) == 2, 20)
         yield made
 
 

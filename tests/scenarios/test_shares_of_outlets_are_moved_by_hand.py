@@ -133,7 +133,7 @@ def test_a_target_that_refuses_at_the_exporter_is_led_on(service: Moved) -> None
     assert service.asked(50) == {b"old ": 50}
     assert service.met.await_log("stream.end", service=SERVICE, outlet="cjx", moved=1)
     labels = f'{{outlet="gateway",service="{SERVICE}"}}'
-    until(lambda: service.met.metrics()[f"outlet_moved_total{labels}"] == 50, 5)
+    until(lambda: service.met.metrics()[f"outlet_moved_total{labels}"] == 50, 20)
 
 
 def test_a_back_up_is_exercised_and_nobody_notices_that_it_does_not_work(service: Moved) -> None:

@@ -23,7 +23,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.tier_test
 
 PACE = 2 << 20
-PROMPT_S = 1.0  # after the loss was noticed
+PROMPT_S = 2.0  # after the loss was noticed; most of it is for a machine that stands still meanwhile
 BACK_S = 2.0
 # Four probes of half a second, what is left of the one before, and the clock of the worker.
 NOTICED_S = 3.0
@@ -72,7 +72,7 @@ def disturbed(
             until(
                 lambda: pair.met.service("echo").routes and pair.used() is not relay, 15, "the other relay leads them"
             )
-            until(lambda: resumed_ms(pair.met, seen), 5, "they go on")
+            until(lambda: resumed_ms(pair.met, seen), 20, "they go on")
         for stream in streams:
             stream.check()
         back = max(stream.resumed_at(since) for stream in streams)
@@ -152,7 +152,7 @@ def test_a_relay_is_killed_again_and_again(
             relay, seen = pair.used(), len(pair.met.log("session.resumed"))
             since = time.monotonic()
             relay.kill()
-            until(lambda seen=seen: resumed_ms(pair.met, seen), 5, "they go on")
+            until(lambda seen=seen: resumed_ms(pair.met, seen), 20, "they go on")
             for stream in streams:
                 stream.check()
             pauses.append(max(stream.longest_pause_s(since) for stream in streams))

@@ -133,15 +133,15 @@ def test_what_comes_by_each_listener_is_counted_through_an_upgrade(proxy: Proxy)
     assert sum(proxy.asked(5).values()) == 5
     with socket.create_connection(proxy.further, timeout=15) as stray:
         assert receive(stray, 4) == b"cjx "
-        until(lambda: proxy.listener("also-1", "connections_total") == 1, 5)
+        until(lambda: proxy.listener("also-1", "connections_total") == 1, 20)
         done = proxy.met.upgrade()
         assert done.returncode == 0, done.stdout + done.stderr
         assert proxy.listener("also-1", "streams_active") == 1
         assert proxy.listener("listen", "connections_total") == 5
-    until(lambda: proxy.listener("also-1", "streams_active") == 0, 5)
+    until(lambda: proxy.listener("also-1", "streams_active") == 0, 20)
     assert proxy.listener("also-1", "received_bytes_total") == 4
     assert sum(proxy.asked(2, proxy.further).values()) == 2
-    until(lambda: proxy.listener("also-1", "connections_total") == 3, 5)
+    until(lambda: proxy.listener("also-1", "connections_total") == 3, 20)
 
     def used() -> tuple[int, int]:
         """What its day record says, which is made now and then."""

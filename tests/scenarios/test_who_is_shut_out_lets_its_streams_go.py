@@ -33,9 +33,9 @@ def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
         used = realm.relay_used()
         other = next(relay for relay in realm.relays if relay is not used)
         assert reload(used).ok
-        realm.met.await_log("link.down", 5.0, peer=used.dotted, reason="goodbye_refused")
+        realm.met.await_log("link.down", peer=used.dotted, reason="goodbye_refused")
         # One neighbour has no list yet: the stream goes on over it.
-        realm.met.await_log("session.resumed", 5.0)
+        realm.met.await_log("session.resumed")
         sock.sendall(b"again")
         assert received(sock, 5) == b"again"
         began = time.monotonic()
@@ -45,7 +45,7 @@ def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
         down = realm.met.await_log("session.down")
         assert (down["code"], down["reason"]) == ("refused", "shut_out")
     # Beside path_wait_ms, half a minute, it is at once; the dialler comes with its next attempt.
-    assert took < 5
+    assert took < 15
     figure(f"reset {took * 1000:.0f} ms after the last relay has loaded the list")
 
 
@@ -55,7 +55,7 @@ def test_the_responder_of_a_session_does_not_wait_either(tmp_path: Path) -> None
         realm.stage.pki.authority.revoke(realm.kent.organisation, realm.kent.name)
         assert reload(relay).ok
         realm.kent.await_log("session.down", 10.0, code="refused", reason="shut_out")
-        realm.kent.await_log("stream.end", 5.0, direction="export")
+        realm.kent.await_log("stream.end", direction="export")
 
 
 def test_an_outage_is_waited_for_as_long_as_the_configuration_says(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_outage_is_waited_for_as_long_as_the_configuration_says(tmp_path: Pat
             began = time.monotonic()
             assert ending(sock) == (b"", "reset")
             took = time.monotonic() - began
-            assert 2.0 < took < 5.0
+            assert 2.0 < took < 15.0
             down = realm.met.await_log("session.down")
             assert (down["code"], down["reason"]) == ("timeout", "no_path")
         until(lambda: not realm.met.status().sessions)

@@ -49,5 +49,7 @@ def exchange(address: tuple[str, int], size: int, seed: int) -> None:
 
 
 def _write(held: socket.socket, payload: bytes) -> None:
-    held.sendall(payload)
-    held.shutdown(socket.SHUT_WR)
+    # Where the connection ends early its reader says so; an error of this thread would be one of another test.
+    with suppress(OSError):
+        held.sendall(payload)
+        held.shutdown(socket.SHUT_WR)

@@ -72,7 +72,7 @@ class PlaneRealm:
         self,
         direct: Address | None,
         *,
-        patience_ms: int = 2_000,
+        patience_ms: int = 5_000,
         state: int = native.IMPORT_LIVE,
         shares: int = 0,
         number: int = 0,

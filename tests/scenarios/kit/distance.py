@@ -53,7 +53,7 @@ def far_apart(folder: Path, round_trip_ms: float, lost_of_a_thousand: int = 0) -
             stack.callback(run, "ip", "netns", "delete", side.name)
         log = folder / "distance.log"
         stack.enter_context(_running([program, *(f"/run/netns/{side.name}" for side in sides)], round_trip_ms / 2, log))
-        until(lambda: "ready" in log.read_text(), 5, "the distance stands")
+        until(lambda: "ready" in log.read_text(), 20, "the distance stands")
         for side in sides:
             run("ip", "-n", side.name, "link", "set", "lo", "up")
             run("ip", "-n", side.name, "link", "set", DEVICE, "mtu", "1500", "txqueuelen", "20000", "up")

@@ -110,7 +110,7 @@ def control_and_lanes(port: int) -> tuple[int, list[int]]:
         carried[:] = sorted(_carried(port))
         return len(carried) > 1 and carried[1][0] > CLEARLY * carried[0][0]
 
-    until(is_clear, 5, "streams flow over every lane")
+    until(is_clear, 20, "streams flow over every lane")
     (_, control), *lanes = carried
     return control, [lane for _, lane in lanes]
 

@@ -113,7 +113,7 @@ async def test_a_link_that_is_removed_leaves_time_to_move(pair: Pair) -> None:
     answer = await pair.reload(pair.met, **pair.met_tables(links=[], listens=[f"127.0.0.1:{free_port()}"]))
     assert answer.ok
     assert next(iter(pair.met.node.link_table.links.values())).draining
-    await until(lambda: pair.met.lines("link.down"), 2)
+    await until(lambda: pair.met.lines("link.down"))
     assert pair.met.lines("link.down")[0]["reason"] == "removed"
     assert not pair.met.node.link_table.dialler.wanted
 
@@ -121,7 +121,7 @@ async def test_a_link_that_is_removed_leaves_time_to_move(pair: Pair) -> None:
 async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: Pair) -> None:
     tables = pair.kent_tables(policy={"suites": ["AES-128-GCM"]})
     assert (await pair.reload(pair.kent, **tables)).ok
-    await until(lambda: pair.kent.lines("session.down") and pair.kent.lines("link.down"), 2)
+    await until(lambda: pair.kent.lines("session.down") and pair.kent.lines("link.down"))
     assert pair.kent.lines("session.down")[0]["reason"] == "suite"
     # Made again, with what is allowed now.
     await until(lambda: len(pair.met.lines("session.up")) == 2)
@@ -130,7 +130,7 @@ async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: P
 
 async def test_an_organisation_that_is_no_member_any_more_is_shut_out(pair: Pair) -> None:
     assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"members": [HUB]}))).ok
-    await until(lambda: pair.kent.lines("link.down"), 2)
+    await until(lambda: pair.kent.lines("link.down"))
     assert pair.kent.lines("link.down")[0]["reason"] == "not_a_member"
     assert pair.kent.node.refused.total()["not_a_member"] >= 1
 
@@ -139,7 +139,7 @@ async def test_a_revoked_peer_loses_link_session_and_catalogue(pair: Pair) -> No
     pair.nodes.pki.authority.revoke(KENT, "kent-1")
     answer = await pair.reload(pair.met, **pair.met_tables(imports=[]))
     assert "revocation list renewed" in answer.changes
-    await until(lambda: pair.met.lines("session.down") and pair.met.lines("link.down"), 2)
+    await until(lambda: pair.met.lines("session.down") and pair.met.lines("link.down"))
     assert {line["reason"] for line in pair.met.lines("session.down")} == {"revoked"}
     assert {line["reason"] for line in pair.met.lines("link.down")} == {"revoked"}
     assert not list(pair.met.node.exchange.catalogue.edges())
@@ -282,7 +282,7 @@ async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
     # One that changes nothing does not say that all is well.
     assert not (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok
     kent.core.refuses_tables = False
-    await until(lambda: list(kent.core.published["grants"].values()) == [()], 3)
+    await until(lambda: list(kent.core.published["grants"].values()) == [()])
     assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok
 
 
@@ -328,7 +328,7 @@ async def test_an_organisation_that_may_have_no_relays_any_more_loses_their_link
     nodes.write(MET, "met-1", links=[link], policy={"relays": [KENT]})
     answer = await Reloader(met.node, Log("debug", met.sink), lambda state: None).reload()
     assert answer.changes == ("policy.relays changed",)
-    await until(lambda: met.lines("link.down"), 2)
+    await until(lambda: met.lines("link.down"))
     assert met.lines("link.down")[0]["reason"] == "not_a_relay"
-    await until(lambda: met.lines("link.failed"), 5)
+    await until(lambda: met.lines("link.failed"))
     assert met.lines("link.failed")[0]["reason"] == "not_a_relay"

@@ -22,6 +22,7 @@ from pcgrelay.fleet.values import node_key, open_value, signing_as
 from pcgrelay.identity.local import LocalIdentity
 from tests.support.fake_etcd import FakeEtcd
 from tests.support.fleet_nodes import KENT, MET, ROOT, Fleet
+from tests.support.waiting import until_async as until
 
 HOLDER = Holder(node=f"kent-1.{KENT}", act="upgrade", by="jo", nonce="1")
 
@@ -90,8 +91,8 @@ async def nodes(
     store: FakeEtcd, client: StoreClient, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Nodes]:
     monkeypatch.setattr(module, "POLL_S", 0.01)
-    monkeypatch.setattr(module, "READY_S", 1.0)
-    monkeypatch.setattr(module, "GONE_S", 0.3)
+    monkeypatch.setattr(module, "READY_S", 20.0)
+    monkeypatch.setattr(module, "GONE_S", 20.0)
     names = [(KENT, "kent-1"), (KENT, "kent-2"), (KENT, "kent-3"), (MET, "met-1")]
     played = [Played(fleet.node(organisation, name), store) for organisation, name in names]
     played[2].role = "relay"
@@ -138,6 +139,14 @@ def is_free(nodes: Nodes) -> bool:
     return not any(b"/locks/" in key or b"/orders/" in key for key in nodes.store.content)
 
 
+async def begun(nodes: Nodes) -> asyncio.Task[int]:
+    """A roll that has told the first node to be replaced, and waits for it."""
+    running = asyncio.create_task(nodes.run())
+    await until(lambda: running.done() or any(b"/orders/" in key for key in nodes.store.content))
+    assert not running.done()
+    return running
+
+
 async def test_all_nodes_of_the_organisation_are_replaced_in_turn_and_ones_own_last(nodes: Nodes) -> None:
     assert await nodes.run() == 3
     assert nodes.processes == [2, 2, 2, 1]
@@ -168,14 +177,16 @@ async def test_a_node_that_refuses_stops_it(nodes: Nodes) -> None:
     assert is_free(nodes)
 
 
-async def test_a_node_that_does_nothing_or_is_gone_stops_it(nodes: Nodes) -> None:
+async def test_a_node_that_does_nothing_or_is_gone_stops_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes.played[1].does_nothing = True
-    with pytest.raises(RunError, match="was not ready again within 1 s"):
-        await nodes.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "READY_S", 1.0)
+        with pytest.raises(RunError, match="was not ready again within 1 s"):
+            await nodes.run()
     nodes.store.delete(ROOT + nodes.played[1].key)
     nodes.played[1].write()
-    running = asyncio.create_task(nodes.run())
-    await asyncio.sleep(0.1)
+    monkeypatch.setattr(module, "GONE_S", 0.3)
+    running = await begun(nodes)
     nodes.store.delete(ROOT + nodes.played[1].key)
     with pytest.raises(RunError, match=r"kent-2.* is gone"):
         await running
@@ -184,19 +195,18 @@ async def test_a_node_that_does_nothing_or_is_gone_stops_it(nodes: Nodes) -> Non
 
 async def test_a_second_roll_is_refused_with_the_name_of_the_first(nodes: Nodes) -> None:
     nodes.played[1].does_nothing = True
-    running = asyncio.create_task(nodes.run())
-    await asyncio.sleep(0.2)
+    running = await begun(nodes)
     other = Holder(node=f"kent-1.{KENT}", act="upgrade", nonce="2")
     with pytest.raises(RuleProblem, match=rf"being changed by kent-1.{KENT} \(upgrade, by jo\)"):
         await nodes.roll.run(other)
-    with pytest.raises(RunError):
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await running
 
 
 async def test_whoever_loses_the_lock_stops(nodes: Nodes) -> None:
     nodes.played[1].does_nothing = True
-    running = asyncio.create_task(nodes.run())
-    await asyncio.sleep(0.2)
+    running = await begun(nodes)
     (lease,) = nodes.store.leases
     nodes.store.expire(lease)
     nodes.played[1].does_nothing = False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.support.approving_node import MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
+from tests.support.processor import processor_time
 
 RULES = 1_000
 ESSEX = "essex.police.example"
@@ -25,12 +24,11 @@ async def test_a_reload_of_a_thousand_rules_with_two_signatures(nodes: Nodes) ->
     running = await kent.first()
     write(kent, ESSEX)
     kent.plan(*kent.people[1:3])
-    began_s = time.process_time()
-    answer = await kent.reload()
-    used_s = time.process_time() - began_s
+    with processor_time() as used:
+        answer = await kent.reload()
     assert answer.ok, answer.reason
     assert answer.approval is not None
     assert answer.approval.widens == 5
     assert ESSEX in running.node.config.exports[0].allow
     # The design says 0.3 s on a machine that is free; here others may share it.
-    assert used_s < 1.0
+    assert used.seconds < 2.0

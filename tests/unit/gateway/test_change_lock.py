@@ -177,7 +177,7 @@ async def test_a_holder_with_an_old_token_ends_its_drill(two: Two) -> None:
     two.store.delete(KEY.decode())
     await two.other.lock.take(DRAIN, "al")
     second = two.token
-    await until(lambda: bool(two.one.ended), 5)
+    await until(lambda: bool(two.one.ended))
     assert two.one.events[-1] == "fleet.lock_lost"
     # And it takes nothing away from who has it now.
     await two.one.lock.give_back(DRILL)
@@ -189,11 +189,11 @@ async def test_a_drain_goes_on_without_the_lock_and_takes_it_again(two: Two) -> 
     first = two.token
     two.store.delete(KEY.decode())
     await two.other.lock.take(DRILL, "al")
-    await until(lambda: "fleet.lock_lost" in two.one.events, 5)
+    await until(lambda: "fleet.lock_lost" in two.one.events)
     await asyncio.sleep(0.3)
     assert not two.one.lock.is_held
     await two.other.lock.give_back(DRILL)
-    await until(lambda: two.one.lock.is_held, 5)
+    await until(lambda: two.one.lock.is_held)
     assert two.token > first
     assert two.holder is not None
     assert (two.holder.act, two.holder.by) == (DRAIN, "jo")

@@ -141,7 +141,7 @@ async def test_an_alarm_is_none_the_less_one_while_it_is_paused(met: CutRunning)
     await met.ask(Event.PAUSE)
     met.core.shadow_ends = {OLD: "up", NEW: "refused"}
     met.fail(NEW)
-    await until(lambda: met.phase is Phase.BACK, 5)
+    await until(lambda: met.phase is Phase.BACK)
     assert met.share == 0
     assert met.cutover.progress.is_alarmed
 
@@ -175,7 +175,7 @@ async def test_with_nothing_in_support_the_shares_stay_and_that_is_grave(nodes: 
         await met.ask(Event.FALL_BACK)
     # Support that is prolonged is taken at once.
     direct(met, "cjx").bearer = direct(met, "psnp").bearer
-    await until(lambda: met.phase is Phase.BACK, 5)
+    await until(lambda: met.phase is Phase.BACK)
     assert met.share == 0
 
 
@@ -198,7 +198,7 @@ async def test_a_clock_that_jumps_a_day_costs_an_hour_and_no_share(met: CutRunni
     assert met.lines("quiet.doubtful")
     assert not met.edge.days.quiet(met.cutover.imported.settings.service, "cjx").days  # type: ignore[union-attr]
     await looks(met, time, 2, 60.0)
-    await until(lambda: met.share == 50, 5)
+    await until(lambda: met.share == 50)
 
 
 async def test_an_upgrade_within_the_hour_after_a_jump_steps_no_sooner(
@@ -222,7 +222,7 @@ async def test_an_upgrade_within_the_hour_after_a_jump_steps_no_sooner(
     await looks(running, time, 58, 60.0)
     assert running.share == 1
     await looks(running, time, 2, 60.0)
-    await until(lambda: running.share == 50, 5)
+    await until(lambda: running.share == 50)
 
 
 async def test_a_deadline_that_passes_forces_nothing_and_is_told(met: CutRunning, time: Time) -> None:
@@ -300,7 +300,7 @@ async def test_a_file_that_makes_no_sense_leaves_the_configurations_outlet(
 async def test_a_lost_file_and_an_outlet_without_support_leave_the_gateway(nodes: Nodes, time: Time) -> None:
     met = await cut_running(nodes, supported_until=TODAY + timedelta(days=20))
     await met.start_plan(LONG.replace("deadline = 2150-01-01", f"deadline = {TODAY + timedelta(days=10)}"))
-    await until(lambda: CutoverFiles(nodes.folder / "state").read()[0] != {}, 5)
+    await until(lambda: CutoverFiles(nodes.folder / "state").read()[0] != {})
     await stopped(met)
     for each in (nodes.folder / "state" / "cutover").iterdir():
         each.write_bytes(b"{torn")
@@ -333,7 +333,7 @@ async def test_a_reload_while_a_step_is_being_written_takes_nothing_away_and_und
     await met.reload(written(nodes, "cjx", "psnp"))
     assert (met.share, met.cutover.is_stepping) == (1, True)
     go_on.set()
-    await until(lambda: met.share == 50, 5)
+    await until(lambda: met.share == 50)
     met.good()
     await until(lambda: met.share == 100, 10)
     assert [line["step"] for line in met.lines("cutover.stepped")] == [2, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ async def test_back_is_published_before_it_is_written_and_wins_over_a_step(
     await until(lambda: met.cutover.is_stepping and waits.is_set(), 10)
     assert met.share == 1
     asked = asyncio.create_task(met.ask(Event.FALL_BACK))
-    await until(lambda: met.phase is Phase.BACK, 5)
+    await until(lambda: met.phase is Phase.BACK)
     assert met.share == 0
     go_on.set()
     await asked
@@ -150,13 +151,13 @@ async def test_failures_that_pairs_confirm_lead_back_and_nobody_else_is_asked(me
     met.core.shadow_ends = {OLD: "up", NEW: "refused"}
     began = asyncio.get_running_loop().time()
     met.fail(NEW)
-    await until(lambda: met.phase is Phase.BACK, 5)
+    await until(lambda: met.phase is Phase.BACK)
     assert asyncio.get_running_loop().time() - began < 2
     assert met.share == 0
     assert met.lines("cutover.fell_back")[0]["sentence"].count("to 1")
     status = cutover_status(met.node, met.edge, met.cutover)
     assert (status.back_on, status.alarmed, status.moved) == ("cjx", True, 1)
-    await until(lambda: kept(met).decisions[-1].verdict is not None, 5)
+    await until(lambda: kept(met).decisions[-1].verdict is not None)
 
 
 async def test_a_target_that_is_down_on_both_sides_leads_nowhere(met: CutRunning) -> None:
@@ -169,7 +170,7 @@ async def test_a_target_that_is_down_on_both_sides_leads_nowhere(met: CutRunning
         met.fail(OLD, client, moved=0)
         met.look()
         await asyncio.sleep(0.005)
-    await until(lambda: len(met.core.shadows) >= 24, 5)
+    await until(lambda: len(met.core.shadows) >= 24)
     await asyncio.sleep(0.2)
     assert met.phase is Phase.SOAKING
     assert not met.lines("cutover.fell_back")
@@ -190,7 +191,7 @@ async def test_one_client_that_fails_moves_nobody_where_pairs_succeed(met: CutRu
         met.fail(NEW, 7)
         met.look()
         await asyncio.sleep(0.02)
-    await until(lambda: len(met.core.shadows) >= 24, 5)
+    await until(lambda: len(met.core.shadows) >= 24)
     assert met.phase is Phase.SOAKING
 
 
@@ -200,9 +201,10 @@ async def test_a_restart_has_the_step_that_was_written_and_its_soak_begins_again
     met.good()
     await until(lambda: met.share == 50, 10)
     await stopped(met)
+    began = time.monotonic()
     again = await cut_running(nodes)
     assert again.share == 50
-    assert again.cutover.progress.soaked_s < 1
+    assert again.cutover.progress.soaked_s <= time.monotonic() - began
     assert again.cutover.state.counts["psnp"].setups == 500
     assert [each.what for each in again.cutover.state.decisions] == ["started", "stepped"]
 

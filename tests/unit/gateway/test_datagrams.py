@@ -197,7 +197,7 @@ async def test_as_many_workers_read_as_each_session_has_flows(realm: Realm) -> N
     """The Met has two workers, and so a flow for each; a socket that is there stays where it is."""
     (before,) = realm.met.core.listeners.values()
     first = before[0]
-    await until(lambda: len(before) == 2, 5)
+    await until(lambda: len(before) == 2)
     assert before[0] == first
     assert sockets_of(realm.met) == 2 * [(socket.SOCK_DGRAM, realm.port)]
     assert realm.met.core.datagram_workers == [0, 1]

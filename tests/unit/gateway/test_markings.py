@@ -227,7 +227,7 @@ async def test_without_another_way_a_session_ends_at_once_on_both_sides(nodes: N
     assert (down["code"], down["reason"]) == ("refused", "marking")
     await until(lambda: not realm.met.core.session_table)
     # The far edge is told by the core; here it is not, and lets go because no other path was opened.
-    await until(lambda: not realm.kent.core.session_table, 5)
+    await until(lambda: not realm.kent.core.session_table)
     assert realm.met.node.refused.total()["marking"] >= 1
 
 
@@ -251,10 +251,10 @@ async def test_where_a_relay_was_the_only_way_both_ends_let_go(nodes: Nodes) -> 
     await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
     listens = [{"address": f"127.0.0.1:{realm.ports[1]}", "bearer": "psn"}]
     await realm.reload(realm.relays[1], HUB, role="relay", listens=listens, bearers=[{"name": "psn"}])
-    await until(lambda: realm.met.lines("session.down"), 2)
+    await until(lambda: realm.met.lines("session.down"))
     (down,) = realm.met.lines("session.down")
     assert (down["code"], down["reason"]) == ("refused", "marking")
-    await until(lambda: not realm.kent.core.session_table, 5)
+    await until(lambda: not realm.kent.core.session_table)
 
 
 async def test_a_relay_forwards_between_bearers_that_are_named_together(nodes: Nodes) -> None:

@@ -166,7 +166,7 @@ async def test_a_lane_whose_end_was_not_heard_is_found_by_the_counts_of_the_core
     met.node.tick()
     assert not met.lines("link.down")
     met.core.emit(fake_core.EVENT_EVENTS_LOST, 3, 2)
-    await until(lambda: met.lines("link.down"), 3)
+    await until(lambda: met.lines("link.down"))
     assert met.lines("link.down")[0]["reason"] == "events_lost"
     await until(lambda: met.lines("session.resumed"))
     await until(lambda: is_live(met))

@@ -44,7 +44,7 @@ async def three(nodes: Nodes) -> AsyncIterator[SharedEdges]:
 
 
 async def decided(edges: SharedEdges) -> CutRunning:
-    await until(lambda: edges.decider is not None, 5)
+    await until(lambda: edges.decider is not None)
     assert edges.decider is not None
     return edges.decider
 
@@ -93,18 +93,18 @@ async def test_who_goes_back_takes_all_with_it(three: SharedEdges) -> None:
     edge = three.followers[0]
     await edge.ask(Event.FALL_BACK)
     assert edge.share == 0
-    await three.all_at(Phase.BACK, 0, 2)
+    await three.all_at(Phase.BACK, 0)
     assert three.record is not None
     assert (three.record.phase, three.record.by) == (Phase.BACK, "night shift")
     assert not any(each.cutover.progress.is_alarmed for each in three.edges)
     # Nobody has the seat of what does not move.
-    await until(lambda: three.decider is None, 5)
+    await until(lambda: three.decider is None)
 
 
 async def test_after_a_return_each_edge_is_started_again(three: SharedEdges) -> None:
     await three.start(LONG)
     await three.edges[0].ask(Event.FALL_BACK)
-    await three.all_at(Phase.BACK, 0, 2)
+    await three.all_at(Phase.BACK, 0)
     await three.edges[1].start_plan(LONG, again=True)
     assert three.edges[1].share == 1
     await asyncio.sleep(0.6)
@@ -126,11 +126,11 @@ async def test_a_seat_of_which_the_lease_was_in_doubt_is_left_all_the_same(
     assert shared_part._lease is not None
     with monkeypatch.context() as doubt:
         doubt.setattr(shared_part._lease, "is_held", lambda: False)
-        await until(lambda: not seat_of(first), 5)
+        await until(lambda: not seat_of(first))
         other = next(edge for edge in three.edges if edge is not first)
         await other.ask(Event.FALL_BACK)
-        await three.all_at(Phase.BACK, 0, 5)
-    await until(lambda: not three.has_seat, 5)
+        await three.all_at(Phase.BACK, 0)
+    await until(lambda: not three.has_seat)
     await other.start_plan(LONG, again=True)
 
 
@@ -140,7 +140,7 @@ async def test_another_decides_when_the_first_is_gone(three: SharedEdges) -> Non
     three.store_of(first).cut()
     three.expire_seat()
     others = [edge for edge in three.edges if edge is not first]
-    await until(lambda: any(seat_of(edge) for edge in others), 5)
+    await until(lambda: any(seat_of(edge) for edge in others))
     three.good()
     await until(lambda: {edge.share for edge in others} == {50}, 10)
     assert first.share == 1
@@ -150,7 +150,7 @@ async def test_a_lease_that_ends_leaves_the_seat_to_another_or_is_claimed_again(
     await three.start(LONG)
     await decided(three)
     three.expire_seat()
-    await until(lambda: three.record is not None and three.decider is not None, 5)
+    await until(lambda: three.record is not None and three.decider is not None)
     assert three.shares == {1}
 
 
@@ -206,7 +206,7 @@ async def test_an_old_value_that_is_written_again_is_refused_and_put_right(three
     await asyncio.sleep(0.5)
     assert three.shares == {50}
     await three.edges[0].ask(Event.FALL_BACK)
-    await three.all_at(Phase.BACK, 0, 5)
+    await three.all_at(Phase.BACK, 0)
     assert three.record is not None
     assert three.record.phase is Phase.BACK
 
@@ -241,9 +241,9 @@ async def test_a_step_is_asked_for_where_it_is_decided(three: SharedEdges) -> No
 async def test_a_pause_and_its_end_are_those_of_all(three: SharedEdges) -> None:
     await three.start(LONG)
     await three.edges[1].ask(Event.PAUSE)
-    await three.all_at(Phase.PAUSED, 1, 2)
+    await three.all_at(Phase.PAUSED, 1)
     await three.edges[2].ask(Event.RESUME)
-    await three.all_at(Phase.SOAKING, 1, 2)
+    await three.all_at(Phase.SOAKING, 1)
     assert [each.what for each in three.edges[0].cutover.state.decisions][-2:] == ["paused", "resumed"]
 
 

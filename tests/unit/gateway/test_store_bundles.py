@@ -72,25 +72,25 @@ async def test_what_one_node_has_is_in_force_at_the_others(realm: Realm) -> None
     one, other = await realm.node(KENT, "kent-1"), await realm.node(MET, "met-1")
     data = realm.signer.bundle(4)
     assert await one.node.bundles.offer(data, "test") is None
-    await until(lambda: epoch_of(other) == 4, 5)
+    await until(lambda: epoch_of(other) == 4)
     assert realm.stored == data
     status = other.node.bundles.status()
     assert status is not None
     assert status.source == "the store of the fleet"
     late = await realm.node(MET, "met-2")
-    await until(lambda: epoch_of(late) == 4, 5)
+    await until(lambda: epoch_of(late) == 4)
 
 
 async def test_an_older_one_that_somebody_writes_is_replaced(realm: Realm) -> None:
     one = await realm.node(KENT, "kent-1")
     new = realm.signer.bundle(4)
     await one.node.bundles.offer(new, "test")
-    await until(lambda: realm.stored == new, 5)
+    await until(lambda: realm.stored == new)
     realm.etcd.put(ROOT + KEY, realm.signer.bundle(3))
-    await until(lambda: realm.stored == new, 5)
+    await until(lambda: realm.stored == new)
     assert epoch_of(one) == 4
     realm.etcd.delete(ROOT + KEY)
-    await until(lambda: realm.stored == new, 5)
+    await until(lambda: realm.stored == new)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ async def test_what_is_none_is_refused_and_counted(realm: Realm, data: bytes | s
     if isinstance(data, str):
         data = Signer(realm.nodes.pki, wrong_ca=True, folder="stranger").bundle(9)
     realm.etcd.put(ROOT + KEY, data)
-    await until(lambda: one.node.refused.total().get(reason) == 1, 5)
+    await until(lambda: one.node.refused.total().get(reason) == 1)
     assert epoch_of(one) == 0
 
 
 async def test_a_silent_store_takes_nothing_back(realm: Realm) -> None:
     one = await realm.node(KENT, "kent-1")
     await one.node.bundles.offer(realm.signer.bundle(4), "test")
-    await until(lambda: realm.stored is not None, 5)
+    await until(lambda: realm.stored is not None)
     realm.etcd.members[0].leaderless = True
     realm.etcd.wipe()
     await until(lambda: not realm.made[0][1].state.live, 15)

@@ -28,6 +28,7 @@ from tests.support.all_messages import ALL
 from tests.support.handshake_sides import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
 from tests.support.nodes_in_process import HUB, Nodes, dial, link_to, relays
 from tests.support.pki import RealmPki
+from tests.support.processor import processor_time
 from tests.support.waiting import until_async as until
 
 KINDS = {type(message).__name__: message for message in ALL}
@@ -175,10 +176,10 @@ def test_no_form_takes_long() -> None:
         for kind, message in KINDS.items()
         for junk in JUNK.values()
     ]
-    began = time.process_time()
-    for body in bodies:
-        list(m.MessageReader().feed(body))
-    assert time.process_time() - began < 4.0
+    with processor_time() as used:
+        for body in bodies:
+            list(m.MessageReader().feed(body))
+    assert used.seconds < 4.0
 
 
 NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1)

@@ -7,6 +7,7 @@ import hmac
 import resource
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -136,10 +137,11 @@ async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", port))
             crowd.append(sock)
+        began = time.monotonic()
         await until(lambda: relay.node.link_table.refused.get("half_open_per_source", 0) >= 268)
         assert relay.node.listeners.strangers.total <= 32
         # One line in a second, not one for each of them.
-        assert len([line for line in relay.lines() if line["event"] == "handshake.refused"]) <= 3
+        assert len(relay.lines("handshake.refused")) <= 3 + time.monotonic() - began
     finally:
         for sock in crowd:
             sock.close()
@@ -157,11 +159,14 @@ async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> Non
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         waiting.connect_ex(("127.0.0.1", port))
+        began = time.monotonic()
         await asyncio.sleep(0.5)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert 1 <= relay.node.link_table.refused["out_of_descriptors"] <= 4
-    assert len(relay.lines("listener.paused")) == 1
+    waited_s = time.monotonic() - began
+    assert 1 <= relay.node.link_table.refused["out_of_descriptors"] <= 2 + waited_s / listener.ACCEPT_PAUSE_S
+    # One line in a second.
+    assert 1 <= len(relay.lines("listener.paused")) <= 1 + waited_s
     waiting.close()
     await until(lambda: relay.node.link_table.refused.get("silent"))
 

@@ -50,29 +50,29 @@ async def says_too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 async def test_what_says_the_word_is_well() -> None:
     words: dict[str, bytes] = {"send": b"PING\r\n", "expect": b"+PONG"}
     async with serving(answers_in_pieces) as port, watched(export(port, **words)) as (target, _):
-        await until(lambda: target.health is Health.OK, 3)
+        await until(lambda: target.health is Health.OK)
 
 
 async def test_the_word_may_come_unasked() -> None:
     async with serving(says_no) as port, watched(export(port, expect=b"LOADING")) as (target, _):
-        await until(lambda: target.health is Health.OK, 3)
+        await until(lambda: target.health is Health.OK)
 
 
 @pytest.mark.parametrize("conduct", [says_no, says_nothing, says_too_much])
 async def test_what_does_not_say_the_word_is_withdrawn(conduct: Conduct) -> None:
     async with serving(conduct) as port, watched(export(port, send=b"PING\r\n", expect=b"+PONG")) as (target, said):
-        await until(lambda: target.health is Health.FAILING, 5)
+        await until(lambda: target.health is Health.FAILING)
         assert not target.is_present
         assert [record.EVENT for record in said] == ["target.failing"]
     # A connection alone would have been enough.
     async with serving(conduct) as port, watched(export(port)) as (target, _):
-        await until(lambda: target.health is Health.OK, 3)
+        await until(lambda: target.health is Health.OK)
 
 
 async def test_what_is_not_there_is_withdrawn_and_what_is_not_probed_is_not() -> None:
     port = free_port()
     async with watched(export(port, expect=b"x")) as (target, _), watched(export(port, probe=False)) as (other, _):
-        await until(lambda: target.health is Health.FAILING, 3)
+        await until(lambda: target.health is Health.FAILING)
         assert (other.health, other.is_present) == (Health.UNKNOWN, True)
 
 
@@ -107,7 +107,7 @@ async def test_a_target_of_datagrams_is_asked_by_one() -> None:
     async with serving_datagrams(b"\x12\x34 here") as (port, server):
         settings = export(port, send=b"\x12\x34?", expect=b"here", transport=Transport.DATAGRAM)
         async with watched(settings) as (target, _):
-            await until(lambda: target.health is Health.OK, 3)
+            await until(lambda: target.health is Health.OK)
     assert set(server.heard) == {b"\x12\x34?"}
 
 
@@ -122,7 +122,7 @@ async def test_a_target_of_datagrams_that_does_not_say_the_word_is_withdrawn(ans
             await asyncio.sleep(0)
         settings = export(port, send=b"?", expect=b"here", transport=Transport.DATAGRAM)
         async with watched(settings) as (target, said):
-            await until(lambda: target.health is Health.FAILING, 5)
+            await until(lambda: target.health is Health.FAILING)
             assert target.failure is not None
             assert target.failure.cause == cause
             assert [record.EVENT for record in said] == ["target.failing"]

@@ -333,7 +333,7 @@ async def test_a_session_finds_its_way_while_somebody_asks_all_the_time(nodes: N
     await until(lambda: met.lines("session.resumed") and kent.lines("session.resumed"))
     await until(lambda: is_live(met) and met.sessions_up() == kent.sessions_up() != [via])
     attacker.cancel()
-    assert met.lines("session.resumed")[0]["pause_ms"] < 3_000
+    assert met.lines("session.resumed")[0]["pause_ms"] < 10_000
     assert not met.lines("session.down")
 
 

@@ -100,7 +100,7 @@ async def test_a_control_connection_that_tcp_holds_back_is_made_anew_when_a_lane
     await until(lambda: who.lines("link.control_lost"))
     assert who.lines("link.control_lost")[0]["reason"] == "stuck"
     # The other end hears of it at once.
-    await until(lambda: all(node.lines("link.control_lost") for node in (met, relay)), 2)
+    await until(lambda: all(node.lines("link.control_lost") for node in (met, relay)))
     await until(lambda: link_to(who, peer) is not link and link_to(who, peer).usable)
     await until(lambda: is_live(met))
     assert not met.lines("session.down")

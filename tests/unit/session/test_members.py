@@ -117,7 +117,7 @@ async def test_names_made_up_take_no_place_of_those_who_come_another_way(nodes: 
     await until(lambda: refused() >= 400 - CLAIMS_OF_A_LINK_MOST)
     assert len(list(kent.edge.sessions)) <= CLAIMS_OF_A_LINK_MOST
     met = await nodes.start(MET, "met-1", links=[dial(1, hub)], imports=[entry()])
-    await until(lambda: is_live(met), 5)
+    await until(lambda: is_live(met))
     assert not met.lines("session.failed")
 
 
@@ -146,5 +146,5 @@ async def test_a_session_that_somebody_claims_to_begin_keeps_no_edge_from_its_ow
     await until(lambda: list(met.edge.sessions))
     await nodes.start(KENT, "kent-1", links=[dial(1, hub)], exports=[export()])
     # It lets the other one come first for two seconds; the impostor's own attempt lasts for ten.
-    await until(lambda: is_live(met), 6)
+    await until(lambda: is_live(met))
     assert [session.via for session in met.edge.sessions if session.initiator] == [f"relay-1.{HUB}"]
