@@ -20,7 +20,9 @@ SIGNALS_OF_CHILDREN = (
 LOOKS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 # Nothing is remembered between runs: a run is repeated by its seed, and what it found becomes a test.
-hypothesis.settings.register_profile("pcgrelay", database=None, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", database=None, deadline=None, print_blob=True)
+# What `make test` has of each property that does not say how many it wants; `make test-all` has them all.
+hypothesis.settings.register_profile("pcgrelay", hypothesis.settings.get_profile("thorough"), max_examples=50)
 hypothesis.settings.load_profile("pcgrelay")
 
 

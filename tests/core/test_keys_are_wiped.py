@@ -9,7 +9,7 @@ import pytest
 from pcgrelay._core.face import core as native
 from tests.support.cores import CoreRealm
 from tests.support.echo_exchange import echo_server, exchange
-from tests.support.own_memory import digest_found
+from tests.support.own_memory import digests_found
 
 
 def test_what_is_handed_over_is_zeroed_and_gone() -> None:
@@ -21,10 +21,9 @@ def test_what_is_handed_over_is_zeroed_and_gone() -> None:
         exchange(realm.service(a, b, session, target), 100_000, 1)
         control = b"a control value of this test"
         kept = bytearray(hashlib.sha256(control).digest())
-        present = digest_found(control)
+        present, *handed_over = digests_found(control, f"link {link}".encode(), f"session {session}".encode())
         assert present == 2, "what is kept, and the needle itself"
-        for what in (f"link {link}", f"session {session}"):
-            assert digest_found(what.encode()) == 1, what
+        assert handed_over == [1, 1], "the needles alone"
         del kept
     realm.close()
 
