@@ -36,7 +36,7 @@ SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_t
 # These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
 # other. The others measure, or take the whole machine. Those that take long come first, so that neither of two workers
 # has much to do when the other has nothing left.
-PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* \
+PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* a_node_is_* \
 	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
 	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
 	a_lane_that_breaks_* a_far_edge_that_breaks_* a_relay_that_lies_* a_peer_that_must_not_* \
@@ -46,7 +46,9 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \
 	unix_sockets_* a_link_with_* a_dry_run_* what_is_marked_* one_stream_* a_pack_of_* a_log_on_a_full_* \
 	applications_* keys_are_renewed_* forty_seeded_* two_workers_* a_release_that_* a_doctor_* \
-	twenty_thousand_* an_auditor_* associations_* whose_datagrams_*,tests/scenarios/test_$(what).py))
+	twenty_thousand_* an_auditor_* associations_* whose_datagrams_* name_queries_* certificates_are_* floods_end_* \
+	local_ports_* a_reload_disturbs_* a_relay_that_goes_* a_node_without_* a_relay_says_* a_large_audit_* an_old_segment_* \
+	the_demo_* a_fleet_is_* a_store_with_* a_page_off_* alerts_fire_* prometheus_sees_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
@@ -98,7 +100,9 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all tests/scenarios
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m hypothesis --hypothesis-profile=thorough tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m tier_all $(PARALLEL_SCENARIOS)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 	@$(MAKE) --no-print-directory test-upgrade
 
 test-upgrade: ## Build commit FROM (baa4472 unless told), run its nodes beside this code's, and upgrade them to it, under streams.

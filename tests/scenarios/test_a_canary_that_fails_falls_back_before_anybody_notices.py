@@ -56,12 +56,13 @@ BUSY_S = 0.5
 # The pace of shadows in these plans.
 SHADOWS_PER_S = 1.0
 
+ONLY = pytest.mark.only_acceptance
 CASES = [
     pytest.param(
         fault,
         share,
         id=f"{share}-{fault.name}",
-        marks=[] if share in fault.in_test else [pytest.mark.only_acceptance],
+        marks=[] if share in fault.in_test else [pytest.mark.tier_all] if share in fault.in_all else [ONLY],
     )
     for share in STEPS
     for fault in FAULTS

@@ -17,7 +17,7 @@ from tests.scenarios.kit.steady_streams import flowing
 from tests.scenarios.kit.two_relays import Pair, paired
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.tier_test
+pytestmark = pytest.mark.tier_all
 
 PROMPT_S = 1.8  # measured: 0.1 s, at most 0.5; without the mend it is what TCP waits for, twice two seconds and more
 # What TCP has to wait for when the network is back, so that the scenario means something.

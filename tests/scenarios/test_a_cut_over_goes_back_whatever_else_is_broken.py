@@ -81,6 +81,7 @@ def test_an_old_network_that_dies_costs_no_connection_and_moves_no_share(tmp_pat
     assert told["lost"] == 0
 
 
+@pytest.mark.tier_all
 def test_an_exporter_that_forgets_us_is_named_and_left(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with moving(tmp_path) as made, Client(made.door) as client:
         made.start(LONG)
@@ -106,6 +107,7 @@ def test_an_exporter_that_forgets_us_is_named_and_left(tmp_path: Path, figure: C
     assert client.failed == 0, client.faults
 
 
+@pytest.mark.tier_all
 def test_once_it_has_arrived_an_exporters_refusal_is_final(tmp_path: Path) -> None:
     with moving(tmp_path) as made:
         with Client(made.door) as client:
@@ -136,6 +138,7 @@ def answer(made: Moving) -> bytes:
         return b""
 
 
+@pytest.mark.tier_all
 def test_one_of_two_relays_is_nothing_and_without_any_whoever_goes_back_waits_for_nobody(tmp_path: Path) -> None:
     with moving(tmp_path, relays=2) as made, Client(made.door) as client:
         made.start(LONG)
@@ -209,6 +212,7 @@ def on_disk(made: Moving) -> str:
     return str(json.loads(file.read_bytes())["body"]["progress"]["phase"])
 
 
+@pytest.mark.tier_all
 def test_a_disk_that_is_full_or_read_only_stops_what_goes_on_and_nothing_else(tmp_path: Path) -> None:
     def on_a_small_disk(made: Moving) -> None:
         made.met.prefix = ("unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK, made.state)

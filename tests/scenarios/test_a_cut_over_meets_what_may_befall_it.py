@@ -34,6 +34,7 @@ FIVE = (1, 5, 25, 50, 100)
 SOAK_S = 20
 
 
+@pytest.mark.tier_all
 def test_a_target_that_is_down_on_both_sides_moves_nobody_back(tmp_path: Path, figure: Callable[[str], None]) -> None:
     port = free_port()
     with ExitStack() as up:

@@ -87,6 +87,7 @@ def await_moving(made: Moving) -> None:
     until(lambda: gateway_is_ready(made), 30)
 
 
+@pytest.mark.tier_all
 def test_it_is_never_further_than_was_written_after_a_power_cut(
     tmp_path: Path, pytestconfig: pytest.Config, figure: Callable[[str], None]
 ) -> None:

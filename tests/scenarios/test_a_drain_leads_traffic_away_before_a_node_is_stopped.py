@@ -89,6 +89,7 @@ def test_a_drained_edge_closes_its_doors_and_lets_streams_end(realm: Scene) -> N
         pass
 
 
+@pytest.mark.tier_all
 def test_a_drained_exporter_takes_nothing_new_and_comes_back(realm: Scene) -> None:
     with socket.create_connection(realm.door, 10) as sock:
         sock.sendall(b"hello")
@@ -103,6 +104,7 @@ def test_a_drained_exporter_takes_nothing_new_and_comes_back(realm: Scene) -> No
         pass
 
 
+@pytest.mark.tier_all
 def test_the_only_relay_comes_to_be_empty_too(tmp_path: Path) -> None:
     with scene(tmp_path) as realm:
         (relay,) = realm.relays

@@ -55,6 +55,7 @@ def test_twenty_drills_and_nobody_notices(realm: Realm) -> None:
     held_under_traffic(realm, 20)
 
 
+@pytest.mark.tier_all
 def test_a_part_of_new_streams_and_no_hand_in_it_meanwhile(realm: Realm) -> None:
     with Callers(realm.door, greets=True) as callers, realm.holding("backup", SERVICE, "--for", "50s", "--share", "25"):
         until(lambda: realm.shares() == {"gateway": 75.0, "cjx": 25.0}, 20)
@@ -102,6 +103,7 @@ def test_a_back_up_that_breaks_ends_the_drill_and_no_connection_is_lost(tmp_path
     assert callers.faults == []
 
 
+@pytest.mark.tier_all
 def test_a_service_that_is_down_on_both_sides_is_not_held_against_the_back_up(realm: Realm) -> None:
     realm.new.refuse()
     realm.old.refuse()
@@ -111,6 +113,7 @@ def test_a_service_that_is_down_on_both_sides_is_not_held_against_the_back_up(re
     assert record["odds"] < 1_000
 
 
+@pytest.mark.tier_all
 def test_a_node_that_dies_meanwhile_deals_as_before_when_it_starts(realm: Realm) -> None:
     with realm.holding("backup", "named", "--for", "50s"):
         until(lambda: realm.shares()["cjx"] == 100.0, 20)
@@ -146,6 +149,7 @@ def test_a_service_without_a_back_up_has_no_drill(realm: Realm) -> None:
     assert realm.listed()["records"] == []
 
 
+@pytest.mark.tier_all
 def test_a_back_up_of_the_files_is_restored_elsewhere_and_the_node_keeps_the_record(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage, Target(OLD) as old:
         state = tmp_path / "state"

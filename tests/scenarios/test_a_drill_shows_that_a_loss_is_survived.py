@@ -56,6 +56,7 @@ def test_a_relay_is_lost_and_no_stream_with_it(realm: Realm) -> None:
     held_under_traffic(realm, "relay-loss", TIMES)
 
 
+@pytest.mark.tier_all
 def test_a_network_is_lost_and_no_stream_with_it(realm: Realm) -> None:
     held_under_traffic(realm, "bearer-loss", TIMES)
 
@@ -91,6 +92,7 @@ def test_a_drill_is_refused_that_would_lose_something(realm: Realm) -> None:
         assert (begun["reason"], begun["uid"]) == ("INC-77", os.geteuid())
 
 
+@pytest.mark.tier_all
 def test_one_drill_at_a_time_and_no_upgrade_and_a_stop_at_once(realm: Realm) -> None:
     used = realm.used()
     with Callers(realm.scene.door) as callers, realm.holding("relay-loss", used.dotted, "--for", "50s") as process:
@@ -117,6 +119,7 @@ def test_one_drill_at_a_time_and_no_upgrade_and_a_stop_at_once(realm: Realm) -> 
     assert realm.listed()["records"][-1]["result"] == "stopped"
 
 
+@pytest.mark.tier_all
 def test_a_node_that_dies_in_a_drill_is_as_before_and_says_that_it_was_broken(realm: Realm) -> None:
     used = realm.used()
     with realm.holding("relay-loss", used.dotted, "--for", "50s"):

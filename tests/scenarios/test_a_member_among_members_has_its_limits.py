@@ -166,6 +166,7 @@ while True:
             process.kill()
 
 
+@pytest.mark.tier_all
 def test_an_upgrade_and_two_workers_count_on(tmp_path: Path) -> None:
     target = (HOST, free_port())
     with echo(target), Stage(tmp_path) as stage, ExitStack() as held:
@@ -191,6 +192,7 @@ def test_new_streams_come_at_their_rate(tmp_path: Path) -> None:
         until(lambda: not is_refused(three.doors[MET]), 20, "the Met may open another")
 
 
+@pytest.mark.tier_all
 def test_an_import_has_limits_of_its_own(tmp_path: Path) -> None:
     door, target = (HOST, free_port()), (HOST, free_port())
     exports = [{"service": "echo", "target": f"{HOST}:{target[1]}"}]
@@ -224,6 +226,7 @@ def test_idle_streams_and_old_ones_end_by_name(tmp_path: Path) -> None:
         assert edges.exporter.await_log("stream.end", cause="max-duration")["duration_ms"] >= 4_000
 
 
+@pytest.mark.tier_all
 def test_a_rule_that_runs_out_ends_its_streams_and_tells_its_reference(tmp_path: Path) -> None:
     door, target = (HOST, free_port()), (HOST, free_port())
     export = {"service": "echo", "target": f"{HOST}:{target[1]}"}

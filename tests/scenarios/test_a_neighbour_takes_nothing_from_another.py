@@ -127,6 +127,7 @@ async def left(folder: Path) -> AsyncIterator[HandedOver]:
                 await asyncio.to_thread(scene.witness.__exit__)
 
 
+@pytest.mark.tier_all
 async def test_a_relay_that_once_carried_a_session_cannot_end_it(tmp_path: Path) -> None:
     async with left(tmp_path) as scene:
         via = scene.via(scene.met)

@@ -128,6 +128,7 @@ async def test_a_newer_preamble_is_refused_in_silence(battle: Battle) -> None:
             assert not linked.neighbour.ended.is_set()
 
 
+@pytest.mark.tier_all
 async def test_one_that_sends_and_never_reads_is_given_up(battle: Battle, figure: Callable[[str], None]) -> None:
     """It is not silent, so only its full window shows it. What waits for it stays bounded, and nobody else waits."""
     node = battle.relay

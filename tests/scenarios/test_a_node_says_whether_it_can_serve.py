@@ -59,6 +59,7 @@ def test_a_node_says_whether_it_can_serve(pair: Pair) -> None:
         assert status(edge)[0] == 0
 
 
+@pytest.mark.tier_all
 def test_two_processes_under_one_name_are_told_at_both_and_at_their_relays(pair: Pair) -> None:
     """As after a machine was copied. Each process is linked to both relays."""
     kent = pair.kent

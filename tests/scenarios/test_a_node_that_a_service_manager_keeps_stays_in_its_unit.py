@@ -87,6 +87,7 @@ def refused(node: Node, *ways: tuple[str, ...]) -> None:
     assert (node.pid, node.running) == (pid, True)
 
 
+@pytest.mark.tier_all
 def test_from_outside_it_is_refused_and_from_within_the_manager_is_told(realm: Scene, manager: ServiceManager) -> None:
     node = realm.met
     node.stop()

@@ -175,7 +175,13 @@ FILLED: dict[str, tuple[str, Callable[[Full], Address | str], int, int]] = {
 }
 
 
-@pytest.mark.parametrize("by", FILLED)
+# The others are for `make test-all`.
+IN_TEST = {"streams of an import", "who asks the admin socket"}
+
+
+@pytest.mark.parametrize(
+    "by", [pytest.param(by, marks=() if by in IN_TEST else (pytest.mark.tier_all,)) for by in FILLED]
+)
 def test_one_that_is_full_is_asked_and_reloads(full: Full, by: str, figure: Callable[[str], None]) -> None:
     who, where, count, taken = FILLED[by]
     node: Node = getattr(full, who)

@@ -87,6 +87,7 @@ def test_streams_of_the_other_relay_notice_nothing_of_a_restart(fork: Fork, figu
     figure(f"the others waited at most {talk.longest_s * 1000:.1f} ms; all was well {seconds:.1f} s after the start")
 
 
+@pytest.mark.tier_all
 def test_streams_of_a_relay_that_dies_go_on_through_the_other(crossing: Fork, figure: Callable[[str], None]) -> None:
     with wire_between(*crossing.kent) as ends, Conversation.over(*ends) as talk:
         talk.await_words(100)
@@ -115,6 +116,7 @@ def test_streams_of_a_relay_that_drains_go_on_through_the_other(crossing: Fork, 
     figure(f"the longest wait was {talk.longest_s * 1000:.1f} ms")
 
 
+@pytest.mark.tier_all
 def test_a_lost_link_withdraws_its_services_and_is_dialled_ever_more_rarely(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage:
         made = line(stage, "edge-relay-edge", ["echo"])

@@ -89,6 +89,7 @@ def test_an_exporter_loses_its_session(withdrawn: Make, figure: Callable[[str], 
     figure(f"the session had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
 
 
+@pytest.mark.tier_all
 def test_an_exporter_loses_its_link(withdrawn: Make, figure: Callable[[str], None]) -> None:
     scene = withdrawn(KENT, "kent-1")
     realm = scene.realm
@@ -110,6 +111,7 @@ def test_an_exporter_loses_its_link(withdrawn: Make, figure: Callable[[str], Non
     figure(f"the link had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
 
 
+@pytest.mark.tier_all
 def test_a_relay_loses_its_link(withdrawn: Make, figure: Callable[[str], None]) -> None:
     scene = withdrawn(HUB, "relay-1")
     realm = scene.realm

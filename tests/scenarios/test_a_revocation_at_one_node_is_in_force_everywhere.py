@@ -101,6 +101,7 @@ def test_the_links_of_a_revoked_node_end_everywhere(realm: Realm, figure: Callab
     until(lambda: all(relay.status().refusals.get("revoked", 0) >= 1 for relay in realm.relays))
 
 
+@pytest.mark.tier_all
 def test_it_outlives_an_upgrade_and_is_told_again_after_a_restart(realm: Realm) -> None:
     realm.stage.pki.authority.revoke(MET, "met-1")
     realm.put_at(realm.kent)

@@ -250,6 +250,7 @@ def test_live_streams_of_each_kind_end_within_a_second(tmp_path: Path, figure: C
         until(lambda: not any(map(is_refused, (scene.door, scene.old_door, scene.old_way))), 20, "all is open again")
 
 
+@pytest.mark.tier_all
 def test_streams_of_which_one_direction_has_ended_end_as_soon(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with day(tmp_path, Halves) as scene:
         doors = (scene.door, scene.old_door, scene.old_way)
@@ -272,6 +273,7 @@ def test_streams_of_which_one_direction_has_ended_end_as_soon(tmp_path: Path, fi
         )  # fmt: skip
 
 
+@pytest.mark.tier_all
 def test_a_link_ends_with_its_rule_and_comes_back_with_a_later_one(tmp_path: Path) -> None:
     with day(tmp_path) as scene:
         scene.write_met(link=True)
@@ -287,6 +289,7 @@ def test_a_link_ends_with_its_rule_and_comes_back_with_a_later_one(tmp_path: Pat
         until(lambda: [link.state for link in scene.met.status().links] == ["up"], 20, "the link is back")
 
 
+@pytest.mark.tier_all
 def test_members_end_with_the_paper_of_the_policy(tmp_path: Path) -> None:
     with day(tmp_path) as scene:
         scene.write_kent(paper=scene.rule(reason="The realm"))

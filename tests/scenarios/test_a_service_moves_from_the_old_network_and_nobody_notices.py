@@ -38,6 +38,7 @@ def test_it_moves_by_itself_and_no_connection_fails(tmp_path: Path) -> None:
     assert client.faults == []
 
 
+@pytest.mark.tier_all
 def test_real_clients_of_five_services_notice_nothing(
     tmp_path: Path, pytestconfig: pytest.Config, measured: Callable[..., None]
 ) -> None:

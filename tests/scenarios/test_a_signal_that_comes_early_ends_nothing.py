@@ -128,7 +128,7 @@ def _children(pid: int) -> str:
 
 
 @pytest.mark.parametrize("command", [("status",), ("run",), ("check",), ("ca", "show"), ("demo", "--help")])
-@pytest.mark.parametrize("place", [1, 9, 40, 100])
+@pytest.mark.parametrize("place", [1, 40, *(pytest.param(place, marks=pytest.mark.tier_all) for place in (9, 100))])
 def test_ctrl_c_shows_nobody_a_traceback(tmp_path: Path, command: tuple[str, ...], place: int) -> None:
     config = tmp_path / "node.toml"
     config.write_text("")

@@ -27,7 +27,7 @@ TRIES = 3
 BUSY = 4  # processes that take all they get, on whatever processors there are
 
 
-@pytest.fixture(scope="module", params=INTERVALS)
+@pytest.fixture(scope="module", params=[pytest.param(500, marks=pytest.mark.tier_all), 75])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with paired(tmp_path_factory.mktemp("pair"), probe_interval_ms=request.param) as made:
         yield made
@@ -100,6 +100,7 @@ def test_a_machine_that_stood_still_is_no_silence(pair: Pair) -> None:
         assert node.log("lane.down")[before:] == []
 
 
+@pytest.mark.tier_all
 def test_both_ends_may_probe_at_a_pace_of_their_own(tmp_path: Path) -> None:
     """Whoever asks more often hears its own answers more often, and neither end takes the other for silent."""
     with paired(tmp_path, probe_interval_ms=75) as pair:

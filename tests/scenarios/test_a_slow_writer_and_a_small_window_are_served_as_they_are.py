@@ -34,6 +34,7 @@ def test_a_writer_of_single_bytes(path: Line) -> None:
     path.await_quiet()
 
 
+@pytest.mark.tier_all
 def test_a_reader_with_a_small_window(path: Line, figure: Callable[[str], None]) -> None:
     body = sequence(BODY, "wide")
     with bind_listener(path.target("echo")) as listener, connect(path.door("echo"), receive_buffer=WINDOW) as client:
@@ -51,6 +52,7 @@ def test_a_reader_with_a_small_window(path: Line, figure: Callable[[str], None])
     figure(f"{BODY / seconds / 1e6:.0f} MB/s down")
 
 
+@pytest.mark.tier_all
 def test_a_server_with_a_small_window(path: Line, figure: Callable[[str], None]) -> None:
     body = sequence(BODY, "narrow")
     with bind_listener(path.target("echo"), receive_buffer=WINDOW) as listener, connect(path.door("echo")) as client:

@@ -70,7 +70,7 @@ def test_the_header_stands_before_the_first_byte(tmp_path: Path) -> None:
         assert (str(result.source[0]), result.source[1]) == edge
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["tcp", pytest.param("unix", marks=pytest.mark.tier_all)])
 def test_haproxy_reads_it(tmp_path: Path, kind: str) -> None:
     door, target = (HOST, free_port()), (HOST, free_port())
     where = f"{HOST}:{target[1]}" if kind == "tcp" else f"unix:{tmp_path}/haproxy.sock"

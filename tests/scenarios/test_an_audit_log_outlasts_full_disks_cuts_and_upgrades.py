@@ -90,6 +90,7 @@ def test_neighbours_witness_one_another(realm: Realm) -> None:
     assert (got["verdict"], got["problems"]) == ("whole", [])
 
 
+@pytest.mark.tier_all
 def test_a_full_disk_costs_no_stream_and_leaves_one_hole(realm: Realm) -> None:
     kent, folder = realm.kent, realm.folder(realm.kent)
     realm.use(3)
@@ -142,6 +143,7 @@ def test_a_log_that_was_cut_is_signed_again_only_as_another(realm: Realm) -> Non
     assert realm.verified(kent)["verdict"] == "whole"
 
 
+@pytest.mark.tier_all
 def test_an_upgrade_goes_on_with_the_log(realm: Realm) -> None:
     kent, folder = realm.kent, realm.folder(realm.kent)
     realm.use(3)

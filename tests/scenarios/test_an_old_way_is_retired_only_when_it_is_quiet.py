@@ -18,7 +18,7 @@ from tests.scenarios.kit.quiet_days import DAYS, SERVICE, Leaving, leaving, quie
 from tests.scenarios.kit.reload_setup import reload
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.tier_test
+pytestmark = pytest.mark.tier_all
 
 
 @pytest.mark.timeout(300)
@@ -50,7 +50,6 @@ def test_an_old_way_is_retired_only_when_it_is_quiet(tmp_path: Path) -> None:
         stays_closed(moved)
 
 
-@pytest.mark.tier_all
 def test_a_stray_after_it_was_quiet_begins_the_days_anew(tmp_path: Path) -> None:
     with leaving(tmp_path) as moved:
         moved.start()
@@ -110,7 +109,6 @@ def stays_closed(moved: Leaving) -> None:
     assert f"{DAYS} of {DAYS} days of silence are proven" in (late / "part2.md").read_text()
 
 
-@pytest.mark.tier_all
 @pytest.mark.parametrize(("away_s", "is_quiet"), [(300, False), (0, True)])
 def test_a_day_on_which_the_node_was_away_is_not_quiet(tmp_path: Path, away_s: int, is_quiet: bool) -> None:
     """The last of 35 days really ends, by a clock that was moved: with five minutes of no node in it, or with none."""

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
-WHICH = ["met", "relay", "kent"]
+WHICH = ["met", "relay", pytest.param("kent", marks=pytest.mark.tier_all)]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ def test_a_quiet_stream_goes_on_in_the_new_process(realm: Scene, which: str) -> 
         assert (status.streams.active, status.streams.opened_total) == (0, opened[each] + 1)
 
 
+@pytest.mark.tier_all
 @pytest.mark.parametrize("which", ["met", "relay"])
 def test_one_upgrade_may_follow_on_the_other(realm: Scene, which: str) -> None:
     node = chosen(realm, which)

@@ -40,7 +40,9 @@ def echo(port: int) -> Iterator[None]:
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("which", ["met", "relay", "kent"])
+@pytest.mark.parametrize(
+    "which", ["met", *(pytest.param(which, marks=pytest.mark.tier_all) for which in ("relay", "kent"))]
+)
 def test_a_thousand_streams_notice_no_upgrade(
     tmp_path: Path, which: str, request: pytest.FixtureRequest, figure: Callable[[str], None]
 ) -> None:

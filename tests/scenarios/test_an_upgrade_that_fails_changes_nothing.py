@@ -37,6 +37,8 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
+WHICH = ["met", pytest.param("relay", marks=pytest.mark.tier_all)]
+
 OWN = 5
 DOES_NOT_ANSWER = "the other process does not answer"
 
@@ -131,7 +133,7 @@ def test_a_port_that_is_taken_is_refused(realm: Scene) -> None:
         node.config.write_text(good)
 
 
-@pytest.mark.parametrize("which", ["met", "relay"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -> None:
     node = realm.relays[0] if which == "relay" else realm.met
     before, since = sorted(node.niceness.values()), node.moment()
@@ -165,7 +167,7 @@ def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -
     assert {"it is not to be", "it cannot read this", "the other process is gone"} <= set(reasons)
 
 
-@pytest.mark.parametrize("which", ["met", "relay"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, which: str) -> None:
     node = realm.relays[0] if which == "relay" else realm.met
     with undisturbed(realm, node):
@@ -181,7 +183,7 @@ def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, whi
     realm.stage.await_well()
 
 
-@pytest.mark.parametrize("which", ["met", "relay"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_node_that_is_told_to_stop_while_its_workers_stand_still_keeps_its_state_and_ends(
     realm: Scene, which: str
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_node_that_is_told_to_stop_while_its_workers_stand_still_keeps_its_sta
     assert len(node.log("handover.done")) == done
 
 
+@pytest.mark.tier_all
 def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: Scene) -> None:
     """Copies of all connections lie in a message that nobody reads, and keep none of them alive."""
     node = realm.met
@@ -221,6 +224,7 @@ def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: 
         channel.close()
 
 
+@pytest.mark.tier_all
 def test_a_port_for_links_that_goes_beside_a_new_process_that_hangs_is_closed_all_the_same(realm: Scene) -> None:
     """A copy of it lies in that message too, and would take connections that nobody ever answers."""
     (relay,) = realm.relays

@@ -114,6 +114,7 @@ def test_a_revoked_edge_is_cut_off_at_its_neighbour(realm: Scene, figure: Callab
     until(lambda: relay.status().refusals.get("revoked", 0) >= 1)
 
 
+@pytest.mark.tier_all
 def test_a_revoked_exporter_loses_its_sessions_end_to_end(realm: Scene, figure: Callable[[str], None]) -> None:
     with talking(realm) as sock:
         realm.stage.pki.authority.revoke(KENT, "kent-1")
@@ -129,6 +130,7 @@ def test_a_revoked_exporter_loses_its_sessions_end_to_end(realm: Scene, figure: 
     until(lambda: realm.met.status().refusals.get("revoked", 0) >= 1)
 
 
+@pytest.mark.tier_all
 def test_an_expired_certificate_ends_its_link(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with scene(tmp_path) as realm:
         (relay,) = realm.relays

@@ -50,6 +50,7 @@ def test_chaos(tmp_path: Path, figure: Callable[[str], None], request: pytest.Fi
             assert not node.log("events.lost")
 
 
+@pytest.mark.tier_all
 def test_a_gigabyte_on_a_hundred_streams_outlives_the_relays(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with paired(tmp_path) as pair, Program.of("give", *pair.target, int(EACH_MIB * (1 << 20))):
         with Program.of("take", *pair.door, STREAMS, int(EACH_MIB * (1 << 20))) as taking:

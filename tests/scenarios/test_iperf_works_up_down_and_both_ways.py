@@ -19,8 +19,8 @@ LEAST = 100e6
 @pytest.mark.parametrize(
     ("options", "sums"),
     [
-        ((), ("sum_received",)),
-        (("-R",), ("sum_received",)),
+        pytest.param((), ("sum_received",), marks=pytest.mark.tier_all),
+        pytest.param(("-R",), ("sum_received",), marks=pytest.mark.tier_all),
         (("--bidir",), ("sum_received", "sum_received_bidir_reverse")),
     ],
     ids=["up", "down", "both ways"],

@@ -61,6 +61,10 @@ def victim(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# In `make test` at one of them: each takes seconds.
+AT_BOTH = pytest.mark.parametrize("victim", ["relay", pytest.param("kent", marks=pytest.mark.tier_all)], indirect=True)
+
+
 def closed_after(port: int, data: bytes, seconds: float = FIRST_S) -> tuple[bytes, float]:
     """What a node answers to these bytes, and when it closes the connection."""
     began = time.monotonic()
@@ -222,6 +226,7 @@ def all_closed(crowd: list[socket.socket]) -> bool:
     return True
 
 
+@AT_BOTH
 async def test_a_thousand_silent_connections(battle: Battle, victim: str) -> None:
     """The caps hold, in all and for each source; the deadline clears them; a good peer comes in all the same."""
     node = battle.node(victim)
@@ -284,6 +289,7 @@ class Flood:
                 self.begun += bool(sock.recv(1))
 
 
+@AT_BOTH
 async def test_a_flood_of_handshakes(battle: Battle, victim: str, figure: Callable[[str], None]) -> None:
     """Each costs a key exchange and a signature. What flows does not wait for that, and a good peer comes in."""
     node, hello = battle.node(victim), client_hello(battle)

@@ -116,6 +116,7 @@ def test_a_file_that_is_half_written_changes_nothing(realm: Scene) -> None:
     assert reload(realm.met).ok
 
 
+@pytest.mark.tier_all
 def test_vault_agent_renames_and_runs_a_command(realm: Scene) -> None:
     """`perms = "0600"` for the key, and the command of the template that is rendered last."""
     tls = tls_of(realm)
@@ -136,6 +137,7 @@ def test_vault_agent_renames_and_runs_a_command(realm: Scene) -> None:
     write_renamed(tls / "met-1.pem", certificate, 0o644)
 
 
+@pytest.mark.tier_all
 def test_spiffe_helper_writes_three_files_and_sends_a_signal(realm: Scene) -> None:
     """`renew_signal = "SIGHUP"`; certificates live for an hour, and there is no list."""
     folder = realm.stage.folder / "svids"
@@ -192,6 +194,7 @@ def test_a_credential_of_systemd_may_be_read_by_its_group(tmp_path: Path, monkey
         assert answer.exit_code == 77
 
 
+@pytest.mark.tier_all
 def test_renew_beside_a_running_node_changes_nothing_before_the_reload(realm: Scene) -> None:
     since = realm.met.moment()
     with applications(realm.door, 1):

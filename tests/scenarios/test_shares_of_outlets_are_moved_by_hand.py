@@ -136,6 +136,7 @@ def test_a_target_that_refuses_at_the_exporter_is_led_on(service: Moved) -> None
     until(lambda: service.met.metrics()[f"outlet_moved_total{labels}"] == 50, 20)
 
 
+@pytest.mark.tier_all
 def test_a_back_up_is_exercised_and_nobody_notices_that_it_does_not_work(service: Moved) -> None:
     service.configure(service.old, outlet="gateway", exercise=10)
     assert reload(service.met).ok
@@ -163,6 +164,7 @@ def test_a_relay_that_is_killed_costs_no_connection(service: Moved) -> None:
     assert service.asked(5) == {b"old ": 5}
 
 
+@pytest.mark.tier_all
 def test_the_core_leads_on_while_python_stands_still(tmp_path: Path) -> None:
     folder = tmp_path / "slow"
     folder.mkdir()
@@ -223,6 +225,7 @@ def test_shares_survive_reload_upgrade_and_restart_and_streams_an_upgrade(servic
     assert service.asked(200) == {b"old ": 60, b"new ": 140}
 
 
+@pytest.mark.tier_all
 def test_before_the_gateway_is_there_an_edge_is_a_plain_proxy_that_counts(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage, server(says(b"old ")) as old:
         door = (HOST, free_port())

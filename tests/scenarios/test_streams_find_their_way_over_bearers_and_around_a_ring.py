@@ -107,6 +107,7 @@ def test_a_ring_of_three_relays(tmp_path: Path, figure: Callable[[str], None]) -
         assert len(met.log("session.up")) == 1
 
 
+@pytest.mark.tier_all
 def test_probes_that_come_late_are_seen(tmp_path: Path, figure: Callable[[str], None]) -> None:
     port, target, door = free_port(), free_port(), (HOST, free_port())
     with Stage(tmp_path) as stage, Echo((HOST, target)):

@@ -96,12 +96,14 @@ def test_a_relay_loses_its_network(pair: Pair, figure: Callable[[str], None]) ->
         pair.network.drop(*pair.ports_of(relay))
 
 
+@pytest.mark.tier_all
 def test_a_relay_loses_the_far_edge_alone(pair: Pair, figure: Callable[[str], None]) -> None:
     """Who only takes has nothing to send, and learns from the relay that its way is lost."""
     with disturbed(pair, figure, "far leg lost", noticed_s=NOTICED_S) as relay:
         pair.network.drop(pair.ports[relay.name]["kent-1"])
 
 
+@pytest.mark.tier_all
 def test_a_lane_is_lost(pair: Pair, figure: Callable[[str], None]) -> None:
     """The one lane of the link goes silent, the control connection lives."""
     with disturbed(pair, figure, "a lane lost", noticed_s=NOTICED_S) as relay:
@@ -110,6 +112,7 @@ def test_a_lane_is_lost(pair: Pair, figure: Callable[[str], None]) -> None:
         pair.network.drop_between(*((lane, port) for lane in lanes))
 
 
+@pytest.mark.tier_all
 def test_the_control_connection_is_lost(pair: Pair, figure: Callable[[str], None]) -> None:
     """What flows does not notice, neither the loss nor the new connection that replaces the old one."""
     with disturbed(pair, figure, "control lost", moves=False) as relay:
@@ -128,6 +131,7 @@ def test_a_relay_is_frozen_and_thaws(pair: Pair, figure: Callable[[str], None]) 
     pair.stage.await_well(seconds=30)
 
 
+@pytest.mark.tier_all
 def test_the_only_relay_restarts(pair: Pair, figure: Callable[[str], None]) -> None:
     """Streams wait for it, up to half a minute."""
     with flowing(pair.door, pair.target, pace_bytes=PACE) as streams:

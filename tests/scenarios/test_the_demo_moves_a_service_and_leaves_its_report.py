@@ -108,6 +108,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -
     assert_only_this_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 def test_a_node_that_dies_is_named(tmp_path: Path) -> None:
     with demo(tmp_path, "--quick") as process:
         nodes = wait_for_nodes(tmp_path, 5)

@@ -157,6 +157,7 @@ def test_a_store_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyt
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
     with demo(tmp_path, "--keep", "--json") as process:
         assert process.stdout is not None
@@ -188,6 +189,7 @@ def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path) as process:
@@ -198,6 +200,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 def test_a_node_that_dies_is_named(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         relay = wait_for_nodes(tmp_path, 5)

@@ -170,6 +170,7 @@ def test_a_key_that_was_revoked_signs_no_more(scene: Approved) -> None:
     assert scene.kent.log("policy.taken")[-1]["approved"] == [jones.address, lee.address]
 
 
+@pytest.mark.tier_all
 def test_in_a_hurry_what_narrows_is_taken_although_something_else_waits(scene: Approved) -> None:
     _, jones, khan, _ = scene.people
     scene.write(HUB, MET)

@@ -140,6 +140,7 @@ def test_a_network_that_is_marked_lower_loses_a_live_stream_to_another(
     assert len(scene.met.log("session.down")) == 0
 
 
+@pytest.mark.tier_all
 def test_an_upgrade_to_a_file_that_clears_less_leaves_what_it_no_longer_clears(scene: Scene) -> None:
     with Witness(scene.door) as application:
         scene.write(scene.met, bearers=marked(psn="OFFICIAL", internet=SENSITIVE))

@@ -49,6 +49,7 @@ def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
     figure(f"reset {took * 1000:.0f} ms after the last relay has loaded the list")
 
 
+@pytest.mark.tier_all
 def test_the_responder_of_a_session_does_not_wait_either(tmp_path: Path) -> None:
     with scene(tmp_path) as realm, talking(realm):
         (relay,) = realm.relays
@@ -58,6 +59,7 @@ def test_the_responder_of_a_session_does_not_wait_either(tmp_path: Path) -> None
         realm.kent.await_log("stream.end", direction="export")
 
 
+@pytest.mark.tier_all
 def test_an_outage_is_waited_for_as_long_as_the_configuration_says(tmp_path: Path) -> None:
     with scene(tmp_path) as realm:
         (relay,) = realm.relays
