@@ -4,8 +4,9 @@
 
 Both edges are cores in one process, which has the gateways' processor to itself; the load has the other one. There are
 as many lanes and flows as workers. System calls, turns and frames of both edges are counted by the core: they depend on
-how many messages are ready at a time, and little on how busy the machine is. --beside measures the core of another
-source tree, built, in the same rounds.
+how many messages are ready at a time, and little on how busy the machine is. Switches are those of the process from one
+thread to another, as the system counts them. --beside measures the core of another source tree, built, in the same
+rounds; `ratio` is then the median over the rounds of this tree's rate by that of the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections import defaultdict
@@ -32,7 +34,7 @@ CASES = {
     "bulk 8": {"bulk": 8},
 }
 COUNTED = {"calls": "system_calls_total", "turns": "turns_total", "frames": "frames_sent_total"}
-FIGURES = [*COUNTED, "cpu us", "rate", "p50 us", "p99 us"]
+FIGURES = [*COUNTED, "switches", "cpu us", "rate", "p50 us", "p99 us"]
 
 
 def measured(case: str, workers: int, seconds: float) -> dict[str, float]:
@@ -49,7 +51,7 @@ def measured(case: str, workers: int, seconds: float) -> dict[str, float]:
         after = _counts(across)
     found = json.loads(done.stdout)
     number = found["bytes"] / 1e6 or found["requests"] or found["opens"]
-    each = {name: (after[name] - before[name]) / number for name in COUNTED}
+    each = {name: (after[name] - before[name]) / number for name in after}
     kind = "open_" if "churn" in CASES[case] else ""
     return {
         **each,
@@ -62,7 +64,11 @@ def measured(case: str, workers: int, seconds: float) -> dict[str, float]:
 
 def _counts(across: object) -> dict[str, int]:
     counters = [node.core.counters() for node in across.nodes]  # type: ignore[attr-defined]
-    return {name: sum(each[counter] for each in counters) for name, counter in COUNTED.items()}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        **{name: sum(each[counter] for each in counters) for name, counter in COUNTED.items()},
+        "switches": used.ru_nvcsw + used.ru_nivcsw,
+    }
 
 
 def _apart(tree: Path, case: str, workers: int, seconds: float) -> dict[str, float]:
@@ -96,7 +102,17 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':18} {'workers':7} {'':5}", *(f"{name:>9}" for name in FIGURES))
     for (case, workers, name), found in sorted(rows.items()):
         values = (median(row[figure] for row in found) for figure in FIGURES)
-        print(f"{case:18} {workers:7} {name:5}", *(f"{value:9,.4g}" for value in values))
+        beside = rows.get((case, workers, "other")) if name == "this" else None
+        print(f"{case:18} {workers:7} {name:5}", *(f"{value:9,.4g}" for value in values), _ratios(found, beside))
+
+
+def _ratios(this: list[dict[str, float]], other: list[dict[str, float]] | None) -> str:
+    """The rates of rounds by those of the other tree in the same rounds: the median, and the quarters around it."""
+    if other is None:
+        return ""
+    found = sorted(mine["rate"] / theirs["rate"] for mine, theirs in zip(this, other, strict=True))
+    quarter = len(found) // 4
+    return f"ratio {median(found):.3f} ({found[quarter]:.3f} to {found[-1 - quarter]:.3f})"
 
 
 if __name__ == "__main__":
