@@ -13,7 +13,7 @@ from tests.scenarios.kit.nodes import PCGRELAY
 from tests.support.signing import Person, listed, make_people
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.tier_test, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.tier_all, pytest.mark.timeout(180)]
 
 BY = ("--by", "j.smith@kent.police.example", "--change", "CR-1042", "--reason", "Leave the old network")
 ROLE = "information assurance"

@@ -117,6 +117,7 @@ def hold(held: ExitStack, door: Address, count: int) -> None:
         read_exactly(client, 1)
 
 
+@pytest.mark.tier_all
 def test_streams_of_one_organisation_end_at_its_own_bound(tmp_path: Path, figure: Callable[[str], None]) -> None:
     target = (HOST, free_port())
     with echo(target), Stage(tmp_path) as stage, ExitStack() as held:

@@ -67,6 +67,7 @@ def asked(names: Names, *labels: str) -> dict[str, str]:
     return told
 
 
+@pytest.mark.tier_all
 def test_dead_names_and_a_black_hole_keep_nobody_waiting(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with own_network() as network, Names(tmp_path) as names, Stage(tmp_path) as stage:
         names.answers = True

@@ -97,6 +97,7 @@ def test_streams_are_shared_by_weight(tmp_path: Path, figure: Callable[[str], No
         assert {made.next_at() for _ in range(10)} == {1}
 
 
+@pytest.mark.tier_all
 def test_a_back_up_takes_over_and_gives_back(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with pair(tmp_path, {"precedence": "preferred"}, {"precedence": "back-up"}) as made:
         assert {made.next_at() for _ in range(20)} == {0}

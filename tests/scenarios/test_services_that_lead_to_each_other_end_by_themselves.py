@@ -16,7 +16,7 @@ from tests.support.applications import client_unless_refused
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.tier_test
+pytestmark = pytest.mark.tier_all
 
 LIMIT = 1_024  # descriptors that each edge may have
 KEPT_BACK = 256

@@ -66,6 +66,7 @@ def assert_the_report_is_whole(folder: Path) -> None:
     assert not any(name in part1 for name in ("cjx", "police.example", "127.0.0", "kent-1"))
 
 
+@pytest.mark.tier_all
 def test_in_three_steps_it_moves_and_nobody_notices(tmp_path: Path) -> None:
     with demo(tmp_path, "--quick", "--json", "--out", "report") as process:
         out, err = process.communicate(timeout=DEADLINE_S)

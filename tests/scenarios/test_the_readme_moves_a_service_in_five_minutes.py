@@ -88,6 +88,7 @@ def first(tmp_path: Path) -> Iterator[Terminal]:
         made.interrupt()
 
 
+@pytest.mark.tier_all
 def test_a_new_user_moves_the_service(first: Terminal, tmp_path: Path) -> None:
     second = subprocess.run(
         ["bash", "-c", f"set -eu\n{shorter(blocks('move'))}"],

@@ -73,6 +73,7 @@ def curl(*words: str) -> tuple[str, str]:
     return (code, text) if done.returncode == 0 else ("", done.stderr)
 
 
+@pytest.mark.tier_all
 def test_no_scrape_is_lost_in_reloads_and_upgrades(realm: Scene) -> None:
     port, node = free_port(), realm.kent
     realm.change(node, metrics={"listen": f"{HOST}:{port}"})
