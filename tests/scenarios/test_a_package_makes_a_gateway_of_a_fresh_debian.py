@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,13 @@ FIRST_PSQL_S = 60
 STREAMS = 100
 SCORE = 18  # in tenths: systemd-analyze says 1.8
 ECHO = """
-import socketserver
+import socketserver, threading
+class Datagram(socketserver.BaseRequestHandler):
+    def handle(self):
+        words, sock = self.request
+        sock.sendto(words, self.client_address)
+datagrams = socketserver.ThreadingUDPServer(("127.0.0.1", 5008), Datagram)
+threading.Thread(target=datagrams.serve_forever, daemon=True).start()
 class Echo(socketserver.StreamRequestHandler):
     def handle(self):
         for line in self.rfile:
@@ -38,6 +45,20 @@ class Server(socketserver.ThreadingTCPServer):
     def handle_error(self, request, client_address):
         pass
 Server(("127.0.0.1", 5007), Echo).serve_forever()
+"""
+# A datagram, again for as long as none comes back, as clients of UDP do.
+ASKED = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect(("127.0.0.1", 15008))
+sock.settimeout(1)
+for number in range(20):
+    try:
+        sock.send(b"asked")
+        print(sock.recv(100).decode())
+        break
+    except OSError:
+        pass
 """
 # Streams that are used all the time, until standard input ends; then one line: rounds, and what broke.
 STEADY = f"""
@@ -91,10 +112,13 @@ def configured(machine: Machine) -> None:
     for name in NODES:
         machine.done("cp", f"/usr/share/doc/pcgrelay/examples/{name}.toml", "/etc/pcgrelay/")
     machine.done("sh", "-c", "sed -i 's/^address = .*:7400/address = \"127.0.0.1:7400/' /etc/pcgrelay/*.toml")
-    export = '\n[[export]]\nservice = "echo"\ntarget = "127.0.0.1:5007"\nallow = ["met.police.example"]\n'
-    entry = '\n[[import]]\nservice = "echo@kent.police.example"\nlisten = "127.0.0.1:15007"\n'
-    machine.done("sh", "-c", "cat >>/etc/pcgrelay/kent-1.toml", words=export)
-    machine.done("sh", "-c", "cat >>/etc/pcgrelay/met-1.toml", words=entry)
+    for name, port, protocol in (("echo", 5007, "tcp"), ("datagrams", 5008, "udp")):
+        keys = f'target = "127.0.0.1:{port}"\nprotocol = "{protocol}"\nallow = ["{MET}"]\n'
+        export = f'\n[[export]]\nservice = "{name}"\n{keys}'
+        machine.done("sh", "-c", "cat >>/etc/pcgrelay/kent-1.toml", words=export)
+        keys = f'listen = "127.0.0.1:{port + 10_000}"\nprotocol = "{protocol}"\n'
+        entry = f'\n[[import]]\nservice = "{name}@{KENT}"\n{keys}'
+        machine.done("sh", "-c", "cat >>/etc/pcgrelay/met-1.toml", words=entry)
 
 
 def ready(machine: Machine) -> None:
@@ -125,6 +149,7 @@ def test_a_package_from_installation_to_purge(machine: Machine, made: Path, figu
     took = time.monotonic() - started
     figure(f"psql across {took:.1f} s after `apt install` began")
     assert took < FIRST_PSQL_S
+    assert machine.done("python3", "-c", ASKED) == "asked"
     _package_is_whole(machine)
     _shell_is_refused(machine)
     _upgraded_under_streams(machine, figure)
@@ -136,7 +161,8 @@ def test_a_package_from_installation_to_purge(machine: Machine, made: Path, figu
 
 def _package_is_whole(machine: Machine) -> None:
     listed = machine.done("dpkg", "-L", "pcgrelay")
-    assert "probe" not in listed
+    # The faces that the core has for tests stay behind.
+    assert re.findall(r"\S*/(?:tests/native|probe\w*\.\S*\.so)\b", listed) == []
     for page in ("pcgrelay", "pcgrelay-run", "pcgrelay-cutover-start"):
         assert f"/man1/{page}.1.gz" in listed
     assert "/man5/pcgrelay.toml.5.gz" in listed
@@ -207,6 +233,7 @@ def _upgraded(machine: Machine, figure: Callable[[str], None]) -> None:
         assert machine.shown(f"pcgrelay@{name}", "ActiveState") == "active"
         assert machine.shown(f"pcgrelay@{name}", "MainPID") != before[name]
         assert said_version(machine, name) == "0.9.9"
+    assert machine.done("python3", "-c", ASKED) == "asked"
 
 
 def _replaced_by_order(machine: Machine, figure: Callable[[str], None]) -> None:
@@ -260,6 +287,8 @@ def _purged(machine: Machine) -> None:
         *("find", "/", "-xdev", "-name", "*pcgrelay*", "-not", "-path", f"{INSIDE}/*", "-not", "-path", "/tmp/*"),
     )
     assert left.split() == ["/etc/pcgrelay"]
+    # /run is a file system of its own, in which the sandbox of the units has had places.
+    assert machine.done("find", "/run", "-xdev", "-maxdepth", "1", "-name", "*pcgrelay*") == ""
     kept = set(machine.done("find", "/etc/pcgrelay", "-type", "f", "-printf", "%f\n").split())
     assert {f"{name}.toml" for name in NODES} < kept
     # Reinstalled beside what the operator kept, and with it gone, nothing at all stays.

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-# What a gateway appliance has before pcgrelay comes, and a database that it is to reach.
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "postgresql")
+# What a gateway appliance has before pcgrelay comes, and a database that it is to reach. What the package recommends is
+# here too: apt would fetch it, and these machines have no network.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "postgresql", "openssh-client")
 NUMBERS = {"bookworm": 12, "trixie": 13}
 MAKE_S = 1800.0
 
