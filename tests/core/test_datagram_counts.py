@@ -22,6 +22,7 @@ from tests.support.waiting import until
 
 SETUP = 12
 QUEUE, NO_STREAM = 0, 5
+DONE, LIMIT = 0, 2
 # Of a service whose datagrams may wait long, and come from one address alone.
 PATIENT = Terms(wait_ms=60_000, prefixes=(("127.0.0.1", 32),))
 
@@ -269,10 +270,57 @@ def test_associations_that_were_done_are_told_in_one_with_their_datagrams() -> N
                 return sum(each[4] for each in found) == CLIENTS
 
             until(are_all_told)
-            for _, is_opener, _, session, count, _, sums, _, service, details, protocol in found:
+            for _, is_opener, _, session, count, _, sums, _, service, details, protocol, *ended in found:
                 assert (is_opener, session, service, protocol) == (opener, across.session, b"echo", "udp")
+                assert ended == [DONE, "done", not opener, True]
                 assert sums[:2] == (8 * count, 8 * count)
                 assert sums[6:] == (2 * count, 2 * count, (0,) * 8)
                 lines = end_bodies(PARTS, details, 0, 0, b"", 1)
                 ending = b',"protocol":"udp","sent_datagrams":2,"received_datagrams":2}'
                 assert [line[-len(ending) :] for line in lines] == [ending] * count
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_associations_that_made_room_for_others_are_told_in_one_if_nobody_wants_each(is_answered: bool) -> None:
+    """Of a flood of forged sources each does."""
+    terms = Terms(associations=2)
+    answer = (lambda data, _: data) if is_answered else (lambda _data, _source: None)
+    with Across(relays=0) as across, server(answer) as target, contextlib.ExitStack() as stack:
+        address = serve(across, target.address, terms)
+        for number in range(CLIENTS + 2):
+            asker = stack.enter_context(client(address))
+            asker.send(b"name")
+            if is_answered:
+                assert asker.recv(100) == b"name"
+            until(lambda number=number: len(target.seen) > number)
+        for node, opener in ((across.near, True), (across.far, False)):
+            until(lambda node=node: node.core.streams() == 2)
+            found: list[tuple[Any, ...]] = []
+
+            def are_all_told(node: Node = node, found: list[tuple[Any, ...]] = found) -> bool:
+                events = node.core.events(4_096, False, crowded=True)
+                found.extend(each for each in events if each[0] == native.EVENT_STREAMS_DONE)
+                assert native.EVENT_STREAM_END not in [each[0] for each in events]
+                return sum(each[4] for each in found) == CLIENTS
+
+            until(are_all_told)
+            cause = "limit" if opener else "far-reset"
+            for _, is_opener, _, session, count, _, sums, _, service, _, protocol, *ended in found:
+                assert (is_opener, session, service, protocol) == (opener, across.session, b"echo", "udp")
+                assert ended == [LIMIT, cause, not opener, is_answered]
+                assert sums[6:8] == ((count, is_answered * count) if opener else (is_answered * count, count))
+
+
+def test_each_that_made_room_is_told_where_somebody_wants_it() -> None:
+    with Across(relays=0) as across, server() as target, contextlib.ExitStack() as stack:
+        address = serve(across, target.address, Terms(associations=1))
+        for _ in range(2):
+            ask(stack.enter_context(client(address)), b"name")
+        found: list[tuple[Any, ...]] = []
+
+        def is_told() -> bool:
+            found.extend(across.near.core.events(4_096, False))
+            return native.EVENT_STREAM_END in [each[0] for each in found]
+
+        until(is_told)
+        assert native.EVENT_STREAMS_DONE not in [each[0] for each in found]

@@ -19,7 +19,8 @@ from tests.support.ports import free_port
 from tests.support.stream_ends import causes, end_of, ends
 from tests.support.waiting import until
 
-SETUP = 12
+REMOTE, SETUP = 11, 12
+AT_ONCE = 64  # that one call reads or writes
 
 
 def datagrams_of(event: tuple[object, ...]) -> tuple[object, ...]:
@@ -121,6 +122,15 @@ def test_an_association_that_is_idle_ends_in_order_at_both_edges(across: Across)
     # Its client begins another.
     with server() as target, client(serve(across, target.address, terms)) as asker:
         assert ask(asker, b"again") == b"again"
+
+
+def test_the_importers_end_goes_first() -> None:
+    """What a client says just then meets an association that is still there, or begins one."""
+    near, far = Terms(idle_ms=400), Terms(idle_ms=300)
+    with Across(relays=0) as across, server() as target, client(serve(across, target.address, near, far)) as asker:
+        ask(asker, b"begin")
+        first, second = end_of(across.near), end_of(across.far)
+    assert (first[REMOTE], second[REMOTE]) == (False, True)
 
 
 def test_traffic_either_way_keeps_an_association() -> None:
@@ -317,6 +327,44 @@ def test_a_flood_of_sources_leaves_streams_and_memory_alone() -> None:
         assert across.near.core.services()["imports"].get(0, 0) <= 201
         assert across.near.core.memory()["used_bytes"] - before < 8 << 20
         assert transfer(streams, b"goes on") == b"goes on"
+
+
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_read_and_written_by_one_call_each() -> None:
+    with Across(relays=0) as across, server(lambda _data, _source: None) as target, client() as asker:
+        publish(across, target.address)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        asker.connect(listener.getsockname())
+        for number in range(AT_ONCE):
+            asker.send(b"%d" % number)
+        across.near.core.listen_datagrams(0, 0, listener.detach())
+        until(lambda: len(target.seen) == AT_ONCE)
+        assert [data for data, _ in target.seen] == [b"%d" % number for number in range(AT_ONCE)]
+        assert across.near.core.counters()["datagram_reads_total"] == 1
+        assert across.far.core.counters()["datagram_writes_total"] == 1
+
+
+def test_answers_to_many_clients_leave_together() -> None:
+    with Across(relays=0) as across, server(lambda _data, _source: None) as target, contextlib.ExitStack() as stack:
+        address = serve(across, target.address)
+        askers = [stack.enter_context(client(address)) for _ in range(AT_ONCE)]
+        for number, asker in enumerate(askers):
+            asker.send(b"%d" % number)
+        until(lambda: len(target.seen) == AT_ONCE)
+        # All answers are there when their edge looks.
+        across.far.core.freeze()
+        for data, source in target.seen:
+            target.socket.sendto(data, source)
+        across.far.core.start()
+        for number, asker in enumerate(askers):
+            assert asker.recv(100) == b"%d" % number
+        assert across.far.core.counters()["datagram_reads_total"] == AT_ONCE
+        # One call for each frame, and as many sockets as epoll tells of at once are in one.
+        assert across.near.core.counters()["datagram_writes_total"] <= 4
 
 
 # -- ports ------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from tests.reference.frames import FlowFrame, Type
 from tests.support.relay_between import FAR, FAR_OUT, NEAR_IN, Between, Crowded, frame, numbers
 
-FRAMES_FORWARDED, FRAMES_DROPPED, UNKNOWN_FLOWS, NO_LANE, NO_ROOM = 4, 5, 19, 32, 33
+FRAMES_FORWARDED, FRAMES_DROPPED, UNKNOWN_FLOWS, NO_LANE, NO_ROOM, OLD = 4, 5, 19, 32, 33, 39
 MOST = 131_072
+OLD_US = 1_000_000
 
 
 def datagrams(number: int, size: int = 20) -> FlowFrame:
@@ -50,6 +51,26 @@ def test_a_flow_that_fills_its_cap_leaves_them_their_place() -> None:
     between.near.say(NEAR_IN, datagrams(0))
     between.near.flush()
     assert [event.frame for event in between.far.hear()][-1] == datagrams(0)
+
+
+def test_what_waits_too_long_for_a_lane_is_dropped_and_frames_of_streams_are_not() -> None:
+    between = Between()
+    sent = [frame(0), datagrams(0), frame(1), datagrams(1)]
+    for each in sent[:3]:
+        between.near.say(NEAR_IN, each)
+    between.near.flush()
+    between.relay.now_us += OLD_US // 2
+    between.near.say(NEAR_IN, sent[3])
+    between.near.flush()
+    between.relay.now_us += OLD_US // 2 + 1
+    assert [event.frame for event in between.far.hear()] == [sent[0], sent[2], sent[3]]
+    assert between.near.hear() == []
+    assert between.relay.counted(OLD) == between.relay.counted(FRAMES_DROPPED) == 1
+    # It has given its room back.
+    for at in range(2, 18):
+        between.near.say(NEAR_IN, datagrams(at, 8_000))
+    between.near.flush()
+    assert [event.frame for event in between.far.hear()] == [datagrams(at, 8_000) for at in range(2, 18)]
 
 
 def test_nothing_is_lost_with_them_when_the_next_lane_is_down() -> None:

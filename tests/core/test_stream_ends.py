@@ -184,7 +184,7 @@ def test_what_differs_between_them_goes_along_if_somebody_asks(across: Across) -
         until(are_all_told)
         assert {each[8] for each in found} == set(names.split())
         bodies: list[bytes] = []
-        for _, _, _, _, count, _, (sent, received, life_us, *_), _, _, details, _ in found:
+        for _, _, _, _, count, _, (sent, received, life_us, *_), _, _, details, *_ in found:
             lines = end_bodies(PARTS, details, 0, 0xCAFE, b"", 1)
             told = [line.split() for line in lines]
             assert len(lines) == count

@@ -40,9 +40,9 @@ REBUILT = {
     "session/session.Session": "candidates",
     # With which renewal it has stepped is seen by the answer to the next PING.
     # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn
-    # that brings it.
+    # that brings it. How long ago datagrams went is known with the next ones.
     "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us "
-    "stepped_counted",
+    "stepped_counted datagrams_us",
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",

@@ -135,7 +135,9 @@ class Core(Outlets, Listeners):
                 os.close(fd)
         os.close(self._wake)
 
-    def events(self, limit: int = 4096, whole: bool = True, detailed: bool = False) -> list[tuple[object, ...]]:
+    def events(
+        self, limit: int = 4096, whole: bool = True, detailed: bool = False, crowded: bool = False
+    ) -> list[tuple[object, ...]]:
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:

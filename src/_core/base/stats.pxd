@@ -76,6 +76,9 @@ cdef enum:
     COUNT_DATAGRAMS_SENT        # of applications, into frames,
     COUNT_DATAGRAMS_RECEIVED    # and for them
     COUNT_DATAGRAMS_HANDED      # from worker to worker
+    COUNT_DATAGRAM_READS        # calls of the system that brought some,
+    COUNT_DATAGRAM_WRITES       # and that took some
+    COUNT_DATAGRAM_FRAMES_OLD
     COUNT_COUNT
 
 # Why a datagram was dropped.

@@ -21,6 +21,9 @@ cdef enum:
     ASSOCIATION_BYTES = 131072  # and their bytes
     ASSOCIATION_TURN = 8        # taken of one association before the next one's turn
     ASSOCIATION_KEPT = 4096     # a longer datagram is not kept for the next outlet
+    # The exporter's end waits so much longer. Clients speak first, and the importer hears of it first: what it has sent
+    # on meets an association that is still there.
+    ASSOCIATION_LATER_US = 1000000
 
 
 # Give the stream of a service of datagrams what it needs. False: no memory.
@@ -78,7 +81,8 @@ cdef void association_wrote(Shard* shard, Stream* stream, uint32_t n) noexcept n
 
 # When the association ends if nothing comes; the time may be over.
 cdef inline uint64_t association_due(const Association* self) noexcept nogil:
-    return self.traffic_us + (self.idle_us if self.answered else self.silent_us)
+    return self.traffic_us + (self.idle_us if self.answered else self.silent_us) \
+        + (0 if self.stream.opener else ASSOCIATION_LATER_US)
 
 # Use these terms from now on.
 cdef inline void association_terms(Association* self, const DatagramTerms* terms) noexcept nogil:

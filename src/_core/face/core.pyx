@@ -111,7 +111,7 @@ cdef class Core(Outlets):
 
     # -- events
 
-    def events(self, uint32_t limit=4096, bint whole=True, bint detailed=False) -> list:
+    def events(self, uint32_t limit=4096, bint whole=True, bint detailed=False, bint crowded=False) -> list:
         cdef Event batch[EVENTS_AT_ONCE]
         cdef Ends ends
         cdef uint32_t i, n, taken = 0
@@ -119,7 +119,7 @@ cdef class Core(Outlets):
         cdef list out = []
         if self._stopped:
             return out
-        ends_begin(&ends, detailed)
+        ends_begin(&ends, detailed, crowded)
         # Clear the wake-up first: an event that comes after the events were taken sets it again.
         worker_woken(self._event_fd)
         while taken < limit:

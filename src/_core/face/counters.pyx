@@ -50,7 +50,8 @@ cdef tuple COUNTERS = (
     "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total", "streams_judged_total",
     "streams_moved_total", "streams_nudged_total", "datagram_frames_late_total", "datagram_frames_replayed_total",
     "datagram_frames_no_lane_total", "datagram_frames_no_room_total", "datagrams_sent_total",
-    "datagrams_received_total", "datagrams_handed_total",
+    "datagrams_received_total", "datagrams_handed_total", "datagram_reads_total", "datagram_writes_total",
+    "datagram_frames_old_total",
 )
 cdef tuple DROPS = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
 cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")

@@ -37,6 +37,10 @@ cdef struct EndsOfKind:
     uint8_t service[64]
     bint opener
     bint datagram               # they were associations
+    uint32_t code               # these three: as in StreamEndEvent
+    uint32_t cause
+    bint remote
+    bint answered               # something came back to their openers
     uint32_t count
     uint64_t answered_us        # so long ago the one that was answered last was answered
     uint64_t sent_bytes
@@ -53,11 +57,12 @@ cdef struct Ends:
     uint32_t used
     EndsOfKind of_kind[ENDS_KINDS]
     bint detailed
+    bint crowded                # associations that made room for others are counted too
     uint32_t known              # details
     EndDetails details[ENDS_DETAILS]
     uint8_t kind_of[ENDS_DETAILS]
 
-cdef void ends_begin(Ends* self, bint detailed) noexcept nogil
+cdef void ends_begin(Ends* self, bint detailed, bint crowded) noexcept nogil
 
 # False: it is to be told by itself.
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil

@@ -3,19 +3,21 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.base.stats cimport CAUSE_DONE, DROP_CAUSES
-from pcgrelay._core.base.wire cimport CODE_DONE
+from pcgrelay._core.base.stats cimport CAUSE_DONE, CAUSE_FAR_RESET, CAUSE_LIMIT, DROP_CAUSES
+from pcgrelay._core.base.wire cimport CODE_DONE, CODE_LIMIT
+from pcgrelay._core.face.counters cimport name_of_cause
 from pcgrelay._core.link.mailbox cimport EVENT_STREAMS_DONE, StreamEndEvent
 
 
-cdef void ends_begin(Ends* self, bint detailed) noexcept nogil:
+cdef void ends_begin(Ends* self, bint detailed, bint crowded) noexcept nogil:
     self.used = self.known = 0
     self.detailed = detailed
+    self.crowded = crowded
 
 
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    if end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
+    if end.shadow != 0 or end.number < 0 or not (is_done(end) or (self.crowded and made_room(end))):
         return False
     if self.detailed and self.known == ENDS_DETAILS:
         return False
@@ -30,14 +32,32 @@ cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     return True
 
 
+cdef inline bint is_done(const StreamEndEvent* end) noexcept nogil:
+    return end.code == CODE_DONE and end.cause == CAUSE_DONE
+
+
+# Of a flood of forged sources each association does, once there are as many as there may be.
+cdef inline bint made_room(const StreamEndEvent* end) noexcept nogil:
+    return end.datagram and end.code == CODE_LIMIT and end.cause == (CAUSE_FAR_RESET if end.remote else CAUSE_LIMIT)
+
+
+cdef inline bint was_answered(const StreamEndEvent* end) noexcept nogil:
+    return (end.received_bytes if end.opener else end.sent_bytes) != 0
+
+
+cdef inline bint is_of_kind(const EndsOfKind* kind, const StreamEndEvent* end) noexcept nogil:
+    return kind.number == end.number and kind.session == end.session and kind.opener == end.opener \
+        and kind.outlet == end.outlet and kind.datagram == end.datagram and kind.code == end.code \
+        and (kind.code == CODE_DONE or (kind.remote == end.remote and kind.answered == was_answered(end)))
+
+
 cdef EndsOfKind* kind_of(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
     cdef uint64_t answered_us = end.open_us - end.setup_us if end.open_us > end.setup_us else 0
     cdef uint32_t i
     for i in range(self.used):
         kind = &self.of_kind[i]
-        if kind.number == end.number and kind.session == end.session and kind.opener == end.opener \
-                and kind.outlet == end.outlet and kind.datagram == end.datagram:
+        if is_of_kind(kind, end):
             kind.answered_us = min(kind.answered_us, answered_us)
             return kind
     if self.used == ENDS_KINDS:
@@ -49,6 +69,10 @@ cdef EndsOfKind* kind_of(Ends* self, const StreamEndEvent* end) noexcept nogil:
     kind.session = end.session
     kind.opener = end.opener
     kind.datagram = end.datagram
+    kind.code = end.code
+    kind.cause = end.cause
+    kind.remote = end.remote
+    kind.answered = was_answered(end)
     kind.outlet = end.outlet
     kind.service_length = end.service_length
     memcpy(kind.service, end.service, sizeof(kind.service))
@@ -107,7 +131,8 @@ cdef list ends_events(const Ends* self):
           self.of_kind[i].first_us, <list>self.of_kind[i].lives, <list>self.of_kind[i].firsts,
           self.of_kind[i].sent_datagrams, self.of_kind[i].received_datagrams, tuple(<list>self.of_kind[i].dropped)),
          self.of_kind[i].outlet, <bytes>self.of_kind[i].service[:self.of_kind[i].service_length], details[i],
-         "udp" if self.of_kind[i].datagram else "tcp")
+         "udp" if self.of_kind[i].datagram else "tcp", self.of_kind[i].code, name_of_cause(self.of_kind[i].cause),
+         bool(self.of_kind[i].remote), bool(self.of_kind[i].answered))
         for i in range(self.used)
     ]
 

@@ -21,6 +21,9 @@ cdef Result lane_tx_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept n
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil
 
+# Note in a frame of datagrams that a relay has opened since when it waits.
+cdef void lane_stamp(const Shard* shard, uint8_t* wire) noexcept nogil
+
 # Have room for an edge's frame of that priority: the next lane_push of one does not fail. False: no memory.
 cdef bint lane_reserve(Shard* shard, Lane* lane, uint32_t priority) noexcept nogil
 

@@ -9,15 +9,18 @@ from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, 
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
 from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.shard cimport (
-    LANE_CLASSES, LANE_LOSTS, LANE_LOST_US, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
-    LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
+    LANE_CLASSES, LANE_LOSTS, LANE_LOST_US, LANE_OLD_US, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS,
+    LANE_STEP_US, LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
 )
 from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, queue_push_must, queue_reserve
 from pcgrelay._core.crypto.renewal cimport renewals_fresh, renewals_mix, renewals_wait
 from pcgrelay._core.base.result cimport RESULT_GLITCHES, RESULT_NO_MEMORY, RESULT_OK, Result
-from pcgrelay._core.base.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED
+from pcgrelay._core.base.stats cimport (
+    COUNT_DATAGRAM_FRAMES_OLD, COUNT_FRAMES_DROPPED, COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED,
+)
 from pcgrelay._core.base.wire cimport (
-    CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64,
+    CODE_UNKNOWN, FRAME_DATAGRAMS, FRAME_LOST, FRAME_REKEY, WIRE_HEADER, WIRE_PREFIX, wire_put16, wire_put32,
+    wire_put64,
 )
 
 crypto_bind()
@@ -133,12 +136,32 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
             continue
         span = queue_pop(&lane.pending[i])
         overtake(lane, i, span.n)
-        answer = lane_wire(shard, lane, &span)
+        if span.account != NULL and span.p[3] == FRAME_DATAGRAMS and lane_datagrams_are_old(shard, &span):
+            buf_drop(&shard.pool, span.buf)
+        else:
+            answer = lane_wire(shard, lane, &span)
         if span.account != NULL:
             if span.buf != NULL:
                 span.account.queued -= span.n
             span.account.items -= 1
     return answer
+
+
+# The tag of the header is of no more use once a relay has opened it, and is written anew when it is sealed. The time
+# stands in its place meanwhile.
+cdef void lane_stamp(const Shard* shard, uint8_t* wire) noexcept nogil:
+    memcpy(wire + WIRE_HEADER, &shard.now_us, sizeof(shard.now_us))
+
+
+# Whether a relay's frame of datagrams has waited too long, which is counted. A process before may have left no time.
+cdef bint lane_datagrams_are_old(Shard* shard, const Span* span) noexcept nogil:
+    cdef uint64_t since_us = 0
+    memcpy(&since_us, span.p + WIRE_HEADER, sizeof(since_us))
+    if since_us > shard.now_us or shard.now_us - since_us <= LANE_OLD_US:
+        return False
+    counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+    counter_add(&shard.stats.count[COUNT_DATAGRAM_FRAMES_OLD], 1)
+    return True
 
 
 # Seal the frame and move it to the wire; its account is released. A frame that could not be sealed is in clear and must

@@ -8,7 +8,7 @@ from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_
 from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own_counted
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
-from pcgrelay._core.link.lane_send cimport lane_push, lane_tx_lost, lane_tx_unknown
+from pcgrelay._core.link.lane_send cimport lane_push, lane_stamp, lane_tx_lost, lane_tx_unknown
 from pcgrelay._core.base.stats cimport (
     COUNT_DATAGRAM_FRAMES_NO_LANE, COUNT_DATAGRAM_FRAMES_NO_ROOM, COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED,
     COUNT_SETTLED_BYTES, COUNT_UNKNOWN_FLOWS,
@@ -232,6 +232,7 @@ cdef Result relay_datagrams(Shard* shard, Lane* out, PathEnd* end, uint32_t slot
         drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_LANE)
         return RESULT_OK
     wire_put32(wire + 4, end.out_label)
+    lane_stamp(shard, wire)
     if owner != NULL:
         owner.refs += 1
     # Nothing that others have queued makes room for them.

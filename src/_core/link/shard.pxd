@@ -38,6 +38,8 @@ cdef enum:
     LANE_PACE_US = 100000       # how long its rate is measured
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
+    LANE_BRISK_US = 1000000     # so long after datagrams, an edge keeps the bulk that would delay others short
+    LANE_OLD_US = 1000000       # a relay sends no datagrams on that have waited longer
     LANE_SILENCE = 4            # probe intervals without a byte
     LANE_FRAME_US = 30000000    # within this time a frame that has begun must be whole: even the slowest lane does that
     LANE_UNREAD = 8             # probe intervals in which the peer's TCP accepts no byte
@@ -87,6 +89,7 @@ cdef struct Lane:
     Owed owed                   # the renewal with which the peer must step
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
+    uint64_t datagrams_us       # when an edge last sent datagrams by it
     uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
     uint32_t number
     uint32_t partial_need       # bytes of partial that have not arrived

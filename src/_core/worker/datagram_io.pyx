@@ -10,7 +10,8 @@ from pcgrelay._core.base.linux cimport (
 )
 from pcgrelay._core.base.queue cimport Span, queue_pop
 from pcgrelay._core.base.stats cimport (
-    CAUSE_DONE, COUNT_SYSTEM_CALLS, DROP_NO_ROUTE, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
+    CAUSE_DONE, COUNT_DATAGRAM_READS, COUNT_DATAGRAM_WRITES, COUNT_SYSTEM_CALLS, DROP_NO_ROUTE, DROP_QUEUE,
+    DROP_TOO_LONG, DROP_UNREACHABLE,
 )
 from pcgrelay._core.base.wire cimport CODE_DONE
 from pcgrelay._core.edge.associations cimport association_drop, association_push, association_wrote
@@ -76,6 +77,7 @@ cdef void datagram_io_stop(Worker* self) noexcept nogil:
 cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
     cdef DatagramSpace* space = space_of(self)
     cdef uint32_t i
+    cdef int n
     if space == NULL:
         return 0
     for i in range(WORKER_DATAGRAMS):
@@ -83,7 +85,10 @@ cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
         space.inward[i].msg_hdr.msg_namelen = ASSOCIATION_CLIENT
         space.inward[i].msg_hdr.msg_controllen = WORKER_CONTROL
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
-    return recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
+    n = recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
+    if n > 0:
+        counter_add(&self.shard.stats.count[COUNT_DATAGRAM_READS], 1)
+    return n
 
 
 cdef void datagram_io_clients(Worker* self, Listener* listener) noexcept nogil:
@@ -289,6 +294,7 @@ cdef void datagram_io_flush(Worker* self) noexcept nogil:
             refused(self, space.out_streams[at], errno)
             at += 1
             continue
+        counter_add(&self.shard.stats.count[COUNT_DATAGRAM_WRITES], 1)
         for _ in range(n):
             association_wrote(&self.shard, space.out_streams[at], <uint32_t>space.out_vectors[at].iov_len)
             at += 1

@@ -144,17 +144,17 @@ cdef inline uint32_t second(const Worker* self) noexcept nogil:
     return <uint32_t>(self.shard.now_us / 1000000) + PORTS_QUIET_S + 1
 
 
-# Whether no worker of this node has closed this port within PORTS_QUIET_S.
-cdef bint port_is_quiet(Worker* self, uint16_t port) noexcept nogil:
+# Whether no worker of this node has closed this port within so many seconds.
+cdef bint port_rests(Worker* self, uint16_t port, uint32_t seconds) noexcept nogil:
     cdef uint32_t i
     for i in range(self.shard.workers):
-        if not datagram_port_is_quiet(&self.siblings[i], port):
+        if not datagram_port_rests(&self.siblings[i], port, seconds):
             return False
     return True
 
 
-cdef bint datagram_port_is_quiet(const Worker* self, uint16_t port) noexcept nogil:
-    return counter32_get(&self.closed_s[port]) + PORTS_QUIET_S <= second(self)
+cdef bint datagram_port_rests(const Worker* self, uint16_t port, uint32_t seconds) noexcept nogil:
+    return counter32_get(&self.closed_s[port]) + seconds <= second(self)
 
 
 cdef uint16_t local_port(int fd) noexcept nogil:
@@ -186,24 +186,43 @@ cdef int open_socket(Worker* self, const Target* target, const Source* source, i
     return 0
 
 
-# Ports that must not be used yet stay taken until there is another, or they would be chosen again.
+# Ports that must not be used yet stay taken until there is another, or they would be chosen again. Once none was quiet
+# it is for a second enough that one has rested a little: to look for more each time would cost as much as all the rest.
 cdef int open_quiet(Worker* self, const Target* target, const Source* source, int* made) noexcept nogil:
     cdef int held[PORT_TRIES]
+    cdef uint32_t wanted_s = PORTS_LEAST_S if self.crowded_s == second(self) else PORTS_QUIET_S
     cdef int n = 0
     cdef int error
     while True:
         error = open_socket(self, target, source, made)
-        if error != 0 or port_is_quiet(self, local_port(made[0])):
+        if error != 0 or port_rests(self, local_port(made[0]), wanted_s):
             break
         held[n] = made[0]
         n += 1
         if n == PORT_TRIES:
             error = EADDRNOTAVAIL
             break
+    if error != 0 and n != 0:
+        # Or the system has no more.
+        self.crowded_s = second(self)
+        if take_rested(self, held, n, made):
+            error = 0
     while n != 0:
         n -= 1
-        close(held[n])
+        if held[n] >= 0:
+            close(held[n])
     return error
+
+
+# Take the first of them whose port has rested a little. False: there is none.
+cdef bint take_rested(Worker* self, int* held, int n, int* made) noexcept nogil:
+    cdef int i
+    for i in range(n):
+        if port_rests(self, local_port(held[i]), PORTS_LEAST_S):
+            made[0] = held[i]
+            held[i] = -1
+            return True
+    return False
 
 
 cdef int dial(Worker* self, Stream* stream, const Target* target) noexcept nogil:

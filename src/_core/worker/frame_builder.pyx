@@ -10,7 +10,9 @@ from pcgrelay._core.edge.sessions cimport edge_session_fail
 from pcgrelay._core.edge.streams cimport EDGE_BULK, edge_abort, edge_check_done, edge_read_failed
 from pcgrelay._core.stream.flow cimport Flow, flow_bears_bulk, flow_bears_reads, flow_has_room
 from pcgrelay._core.stream.stream_list cimport StreamList, list_pop, list_push
-from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Shard, flow_lane
+from pcgrelay._core.link.shard cimport (
+    LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_BRISK_US, LANE_WIRE, Lane, Shard, flow_lane,
+)
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
@@ -55,7 +57,16 @@ cdef inline uint64_t flow_backlog(const Flow* flow) noexcept nogil:
 
 
 cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
-    return flow_backlog(flow) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
+    return flow_backlog(flow) < backlog_most(self, flow) and flow_bears_bulk(flow, self.shard.now_us)
+
+
+# Datagrams go before bulk that is still to be read, but not before what waits in the lane. Where some went just now, no
+# more waits there than a slow lane carries in a moment; of a fast one that is as much as ever.
+cdef inline uint64_t backlog_most(const Worker* self, const Flow* flow) noexcept nogil:
+    cdef const Lane* lane = flow_lane(flow)
+    if lane.datagrams_us == 0 or self.shard.now_us - lane.datagrams_us > LANE_BRISK_US:
+        return LANE_BACKLOG
+    return lane.ahead
 
 
 # Build frames from what streams have, one for each flow in turn.
@@ -108,6 +119,7 @@ cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
         if answer != RESULT_OK:
             edge_session_fail(shard, flow_session(flow), answer)
             return False
+        flow_lane(flow).datagrams_us = shard.now_us
         room = associations_room(flow, WIRE_BODY_MAX)
         buf = buf_alloc(&shard.pool, WIRE_PREFIX + room, False)
         if buf == NULL:

@@ -20,7 +20,9 @@ from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.session.stream_walk cimport StreamWalk, stream_walk_next
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.stream.stream cimport Association, Dial, Stream
-from pcgrelay._core.worker.datagram_sockets cimport datagram_clients, datagram_port_is_quiet, datagram_restore
+from pcgrelay._core.worker.datagram_sockets cimport (
+    PORTS_QUIET_S, datagram_clients, datagram_port_rests, datagram_restore,
+)
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_PORTS, Listener, Worker, worker_watch
 
 # Tags in the container of a worker continue those of its shard, and never change their meaning either.
@@ -142,7 +144,7 @@ cdef void closed_ports_write(Tlv* self, Worker* worker) noexcept nogil:
     cdef uint64_t item
     cdef uint32_t port
     for port in range(WORKER_PORTS):
-        if not datagram_port_is_quiet(worker, <uint16_t>port):
+        if not datagram_port_rests(worker, <uint16_t>port, PORTS_QUIET_S):
             item = (<uint64_t>worker.closed_s[port]) << 16 | port
             tlv_raw(self, &item, sizeof(item))
     tlv_shut(self, mark)

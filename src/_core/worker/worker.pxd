@@ -79,6 +79,7 @@ cdef struct Worker:
     uint32_t unlistened[WORKER_UNLISTENED]  # the imports of the last of them: of the n-th at n modulo its length
     DatagramSpace* datagrams    # owned; NULL: it has had none yet
     uint32_t* closed_s          # owned, of each local port of UDP: about when it was closed last; 0: it was not
+    uint32_t crowded_s          # when none of those that were tried had rested long
     uint64_t next_tick_us
     uint64_t next_ack_us
     pthread_t thread

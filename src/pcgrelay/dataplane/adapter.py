@@ -59,7 +59,8 @@ class Plane:
         # that of the event loop has been lowered and cannot be raised again.
         self._starter = ThreadPoolExecutor(1, "starter")
         self.tells_each_end = True  # of a stream; else those that were done are counted by the core,
-        self.tells_details = False  # and what differs between them goes along
+        self.tells_details = False  # and what differs between them goes along;
+        self.tells_limits = True  # and so are associations that made room for others, unless this is true
         # Under which applications are told apart, in this process alone.
         self._client_key = secrets.token_bytes(16)
         node, policy = config.node, config.policy
@@ -161,7 +162,9 @@ class Plane:
 
         Returns how many were taken; the loop is called again for the others.
         """
-        pending = self._core.events(EVENTS_AT_ONCE, self.tells_each_end, self.tells_details)
+        pending = self._core.events(
+            EVENTS_AT_ONCE, self.tells_each_end, self.tells_details, crowded=not self.tells_limits
+        )
         for kind, *fields in pending:
             event_type = self._types.get(kind)
             if event_type is None or (only and event_type not in only) or event_type not in self._handlers:

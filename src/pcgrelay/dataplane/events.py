@@ -116,7 +116,10 @@ STREAMS_DONE_SUMS = 5
 
 
 class StreamsDone(Struct, frozen=True):
-    """Streams of one kind that were done as both their ends wished, told together."""
+    """Streams of one kind that were done as both their ends wished, told together.
+
+    Or associations that made room for others: then `code` is LIMIT.
+    """
 
     opener: bool
     number: int  # of the import or export
@@ -128,6 +131,10 @@ class StreamsDone(Struct, frozen=True):
     service: bytes = b""
     details: bytes = b""  # what differs between them, for `end_bodies`; empty: nobody has asked
     protocol: str = "tcp"  # or udp: they were associations
+    code: int = 0
+    cause: str = "done"
+    remote: bool = False  # the far edge ended them
+    answered: bool = True  # something came back to their openers
 
 
 class SetupEnded(Struct, frozen=True):

@@ -33,7 +33,7 @@ from pcgrelay.gateway.retirement import Retirement
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.statements import Statements
 from pcgrelay.gateway.strays import Strays
-from pcgrelay.gateway.stream_ends import StreamEnds, tells_details, tells_each_end
+from pcgrelay.gateway.stream_ends import StreamEnds, tells_details, tells_each_end, tells_limits
 from pcgrelay.gateway.wanting import Wanting
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
@@ -193,6 +193,7 @@ class EdgeRole:
         self.tables.check(config, prepared)
 
     def apply(self, prepared: Prepared) -> bool:
+        self._node.plane.tells_limits = tells_limits(self._node.local.config)
         self._node.plane.tells_each_end = tells_each_end(self._node.local.config)
         self._node.plane.tells_details = tells_details(self._node.local.config)
         self.services.apply(self._node.local.config, prepared)

@@ -14,6 +14,7 @@ from pcgrelay.log.events import Emit
 from pcgrelay.log.stream_events import StreamEnd as StreamEndRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
+from pcgrelay.messages import Code
 from pcgrelay.model import ServiceName
 from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, record_of_done, was_refused
 from pcgrelay.services.datagrams import dropped_by_cause
@@ -37,6 +38,13 @@ def tells_each_end(config: Config) -> bool:
 def tells_details(config: Config) -> bool:
     """Whether it is to tell what differs between those that were done and are told together."""
     return config.audit is not None and config.audit.kept_streams == "all"
+
+
+def tells_limits(config: Config) -> bool:
+    """Whether it is to tell each association that made room for another: of those that were refused an audit log keeps
+    each, and a flood of forged sources makes thousands.
+    """
+    return config.log.access or config.audit is not None
 
 
 class StreamEnds:
@@ -121,10 +129,16 @@ class StreamEnds:
         services.stream_counts.count_done(event)
         session = self._session_of(event.session)
         services.traffic.count_done(event, *self._whose(event, session))
-        if session is not None and event.opener:
+        if session is not None and event.opener and not was_refused(event):
             answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
             services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
-        self._audit_done(event, session)
+        if event.code == Code.DONE:
+            self._audit_done(event, session)
+            return
+        # They made room for others: no audit log is there, or each would have been told.
+        numbers = services.import_numbers if event.opener else services.export_numbers
+        organisation = session.key.edge.organisation if session is not None else ""
+        emit_service_full(self._log.emit, self._throttle, self._clock.monotonic_ms(), event, numbers, organisation)
 
     def _audit_done(self, event: StreamsDone, session: Session | None, stray: Stray | None = None) -> None:
         audit = self._local.config.audit

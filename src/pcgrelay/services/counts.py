@@ -101,12 +101,16 @@ class StreamCounts:
     def count_done(self, event: StreamsDone) -> None:
         """Count many ends of streams."""
         service = _of(self.imports if event.opener else self.exports, event.number)
-        service.opened_total += event.count
         service.sent_datagrams += event.sums.sent_datagrams
         service.received_datagrams += event.sums.received_datagrams
         service.dropped.update(dropped_by_cause(event.sums.dropped))
+        if was_refused(event):
+            service.refused_total += event.count
+            self.refused_total[f"stream_{reason_of(event)}"] += event.count
+            return
+        service.opened_total += event.count
         self.opened_total += event.count
-        self.closed_total[DONE] += event.count
+        self.closed_total[event.cause] += event.count
 
 
 def _of(services: dict[int, ServiceCounts], number: int) -> ServiceCounts:
@@ -133,13 +137,16 @@ def service_handover(number: int, service: ServiceName, table: Mapping[int, Serv
     )
 
 
-def was_refused(event: StreamEnd) -> bool:
-    """Return whether the stream was refused: it never carried anything back to its opener."""
-    answered = event.bytes_received if event.opener else event.bytes_sent
-    return event.code in _REFUSALS and not answered
+def was_refused(event: StreamEnd | StreamsDone) -> bool:
+    """Return whether the stream was refused: it never carried anything back to its opener. Of many: each of them."""
+    if event.code not in _REFUSALS:
+        return False
+    if isinstance(event, StreamsDone):
+        return not event.answered
+    return not (event.bytes_received if event.opener else event.bytes_sent)
 
 
-def reason_of(event: StreamEnd) -> str:
+def reason_of(event: StreamEnd | StreamsDone) -> str:
     """Return why a stream was refused: the local cause, or the code, which is all that the far edge sends."""
     return code_name(event.code) if event.remote else event.cause
 

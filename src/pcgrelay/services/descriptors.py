@@ -13,7 +13,7 @@ from msgspec import structs
 
 from pcgrelay.config.settings import Limits, PolicySettings
 from pcgrelay.dataplane.adapter import Plane, ServiceBounds
-from pcgrelay.dataplane.events import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd, StreamsDone
 from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import ServiceName, Transport
@@ -68,7 +68,12 @@ def _of_export(exported: Exported, most: int) -> ServiceBounds:
 
 
 def emit_service_full(
-    emit: Emit, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers, organisation: str
+    emit: Emit,
+    throttle: Throttle,
+    now_ms: int,
+    event: StreamEnd | StreamsDone,
+    numbers: Numbers,
+    organisation: str,
 ) -> None:
     """Log a refusal because a service reached a limit; repetitions are throttled. organisation: whose stream it was.
 

@@ -76,16 +76,19 @@ class Traffic:
             times.first_byte.add(event.first_us)
 
     def count_done(self, event: StreamsDone, service: ServiceName | None, organisation: str) -> None:
-        """Count many that were done."""
+        """Count many that were done, or that made room for others."""
         direction, name = _direction(event.opener), str(service) if service else UNKNOWN
         row = self._row((direction, name, organisation or OTHER))
         row.changes += 1
-        row.streams += event.count
-        row.sent_bytes += event.sums.sent_bytes
-        row.received_bytes += event.sums.received_bytes
         row.sent_datagrams += event.sums.sent_datagrams
         row.received_datagrams += event.sums.received_datagrams
         row.dropped.update(dropped_by_cause(event.sums.dropped))
+        if was_refused(event):
+            row.refused[reason_of(event)] += event.count
+            return
+        row.streams += event.count
+        row.sent_bytes += event.sums.sent_bytes
+        row.received_bytes += event.sums.received_bytes
         times = self._times(direction, name)
         times.changes += 1
         times.life.add_all(event.sums.lives, event.sums.life_us)

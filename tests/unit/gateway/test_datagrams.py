@@ -43,9 +43,9 @@ class Realm:
         self.export: dict[str, Any] = {"service": "dns", "protocol": "udp", "target": "127.0.0.1:53", "allow": [MET]}
         self.entry: dict[str, Any] = {"service": DNS, "protocol": "udp", "listen": f"127.0.0.1:{self.port}"}
 
-    async def start(self, policy: dict[str, object] | None = None) -> None:
+    async def start(self, policy: dict[str, object] | None = None, **tables: Any) -> None:
         ((_, port),) = await relays(self.nodes, 1)
-        common: dict[str, Any] = {"links": [dial(1, port)], "policy": policy or {}}
+        common: dict[str, Any] = {"links": [dial(1, port)], "policy": policy or {}, **tables}
         self.common = common
         self.kent = await self.nodes.start(KENT, "kent-1", exports=[self.export], **common)
         self.met = await self.nodes.start(MET, "met-1", imports=[self.entry], **common)
@@ -80,6 +80,8 @@ def sockets_of(running: Running) -> list[tuple[int, int]]:
 
 async def test_an_import_comes_up_with_a_socket_of_datagrams(realm: Realm) -> None:
     assert set(sockets_of(realm.met)) == {(socket.SOCK_DGRAM, realm.port)}
+    # There is an access log, which has a line for each association.
+    assert realm.met.node.plane.tells_limits
     (row,) = realm.met.core.published["imports"]
     assert row[7] == (120_000, 300_000, 200, 4_096, 256, 1_000, ())
     (exported,) = realm.kent.core.published["exports"]
@@ -112,6 +114,26 @@ async def test_an_association_that_ends_is_in_the_log_and_in_the_status(realm: R
     assert line["dropped"] == {"queue": 1}
     found = realm.service()
     assert (found.sent_datagrams, found.received_datagrams, found.dropped) == (3, 2, {"queue": 1})
+
+
+async def test_associations_that_make_room_for_others_are_told_in_one(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(log={"access": False})
+    await until(lambda: is_live(realm.met))
+    assert not realm.met.node.plane.tells_limits
+    (number,) = realm.met.core.listeners
+    session = next(iter(realm.met.core.session_table))
+    ended = (True, number, session, 1_000, 0, (8_000, 0, 0, 0, [0] * 40, [0] * 40, 1_000, 0, (0,) * 8), 0, b"dns", b"")
+    realm.met.core.emit(fake_core.EVENT_STREAMS_DONE, *ended, "udp", Code.LIMIT, "limit", False, False)
+    await until(lambda: realm.met.lines("service.full"))
+    (line,) = realm.met.lines("service.full")
+    assert (line["service"], line["limit"]) == (DNS, "limit")
+    found = realm.service()
+    assert (found.refused_total, found.sent_datagrams) == (1_000, 1_000)
+    # Those that were answered made room as well, which a resolver has them do all the time.
+    realm.met.core.emit(fake_core.EVENT_STREAMS_DONE, *ended, "udp", Code.LIMIT, "limit", False, True)
+    await until(lambda: realm.service().opened_total == 1_000)
+    assert len(realm.met.lines("service.full")) == 1
 
 
 async def test_another_protocol_at_the_importer_is_told_and_mended_by_a_reload(realm: Realm) -> None:

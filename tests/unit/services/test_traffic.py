@@ -13,6 +13,7 @@ from pcgrelay.messages import Code
 from pcgrelay.model import ServiceName
 from pcgrelay.policy.rules import RULE_NONE
 from pcgrelay.services import traffic as module
+from pcgrelay.services.counts import StreamCounts
 from pcgrelay.services.traffic import OTHER, UNKNOWN, Row, Traffic
 
 KENT, MET = "kent.police.example", "met.police.example"
@@ -99,6 +100,26 @@ def test_datagrams_of_many_are_counted_as_if_each_had_been_told() -> None:
     sums = DoneSums(6, 8, 0, 0, tuple(lives.counts), (0,) * BUCKETS, 10, 12, (1, 3, 0, 0, 0, 3, 0, 0))
     many.count_done(StreamsDone(True, 0, 1, 2, 0, sums, protocol="udp"), CUSTODY, KENT)
     assert msgspec.to_builtins(one.to_handover()) == msgspec.to_builtins(many.to_handover())
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize("remote", [True, False])
+def test_many_that_made_room_are_counted_as_if_each_had_been_told(is_answered: bool, remote: bool) -> None:
+    one, many, one_count, many_count = Traffic(), Traffic(), StreamCounts(), StreamCounts()
+    cause = "far-reset" if remote else "limit"
+    for _ in range(3):
+        end = StreamEnd(True, 0, 1, b"x", 3, 4 * is_answered, 0, Code.LIMIT, cause, RULE_NONE, remote, protocol="udp")
+        end = replace(end, sent_datagrams=1, received_datagrams=int(is_answered))
+        one.count(end, CUSTODY, KENT)
+        one_count.count(end)
+    lives = (3, *(0,) * (BUCKETS - 1))
+    sums = DoneSums(9, 12 * is_answered, 0, 0, lives, (0,) * BUCKETS, 3, 3 * is_answered, (0,) * 8)
+    ended = {"code": Code.LIMIT, "cause": cause, "remote": remote, "answered": is_answered}
+    done = StreamsDone(True, 0, 1, 3, 0, sums, protocol="udp", **ended)
+    many.count_done(done, CUSTODY, KENT)
+    many_count.count_done(done)
+    assert msgspec.to_builtins(one.to_handover()) == msgspec.to_builtins(many.to_handover())
+    assert one_count == many_count
 
 
 def test_further_organisations_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,12 +44,13 @@ EVENT_STREAMS_NUDGED: Final[int]
 #  how many are open still, how many of them are idle, and the age of the oldest
 EVENT_STREAMS_DONE: Final[int]
 # (kind, opener: bool, number of the import or export, session, count, answered_us, (sent, received, life_us, first_us,
-#  lives, firsts, sent_datagrams, received_datagrams, dropped), outlet, service: bytes, details: bytes, protocol)  so
-#  many streams of applications ended by code and cause "done"; so long ago the one of them that was answered last was
-#  answered; sums of their bytes, lives and times to the first byte, and these two as counts by the number of their
-#  bits: 40 each, the last for all longer ones; of associations their datagrams, as in a STREAM_END; their outlet and
-#  service; if `detailed` asked for it, what differs between them, for face/end_bodies; and "tcp", or of associations
-#  "udp"
+#  lives, firsts, sent_datagrams, received_datagrams, dropped), outlet, service: bytes, details: bytes, protocol, code,
+#  cause, remote, answered)  so many streams of applications ended by code and cause "done"; so long ago the one of them
+#  that was answered last was answered; sums of their bytes, lives and times to the first byte, and these two as counts
+#  by the number of their bits: 40 each, the last for all longer ones; of associations their datagrams, as in a
+#  STREAM_END; their outlet and service; if `detailed` asked for it, what differs between them, for face/end_bodies;
+#  "tcp", or of associations "udp". If `crowded` asked for it, or so many associations that made room for others
+#  (LIMIT): of these also whether the far edge ended them, and whether something came back to their openers
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
 ROLE_EDGE: Final[int]  # 1
@@ -131,10 +132,13 @@ def wiped(secret: bytearray | memoryview) -> None:
 class Core(Outlets):
     """The workers of one node, with the commands that they take. How they are made and end stands in workers.pyi."""
 
-    def events(self, limit: int = 4096, whole: bool = True, detailed: bool = False) -> list[tuple[object, ...]]:
+    def events(
+        self, limit: int = 4096, whole: bool = True, detailed: bool = False, crowded: bool = False
+    ) -> list[tuple[object, ...]]:
         """Take about `limit` pending events.
 
         whole: each end of a stream by itself, none in a STREAMS_DONE. detailed: with what differs between those in one.
+        crowded: associations that made room for others are in one too.
         """
 
     # -- links
