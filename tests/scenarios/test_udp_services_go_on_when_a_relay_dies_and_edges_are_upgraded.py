@@ -1,4 +1,4 @@
-"""Clients of all services of datagrams at work while the relay that carries them is killed, and edges are upgraded."""
+"""Clients of all services of datagrams at work while the relay that carries them is killed, and nodes are upgraded."""
 
 from __future__ import annotations
 
@@ -116,23 +116,33 @@ def nodes(tmp_path: Path) -> Iterator[Line]:
         yield found
 
 
-def kill_the_relay(nodes: Line) -> None:
-    def used() -> Node:
-        (route,) = nodes.importer.service("dns").routes
-        return next(relay for relay in nodes.relays if relay.dotted == route.via)
+def used(nodes: Line) -> Node:
+    """The relay that carries them."""
+    (route,) = nodes.importer.service("dns").routes
+    return next(relay for relay in nodes.relays if relay.dotted == route.via)
 
-    lost = used()
+
+def kill_the_relay(nodes: Line) -> None:
+    lost = used(nodes)
     lost.kill()
-    until(lambda: used() is not lost, PATIENCE_S, "the other relay carries them")
+    until(lambda: used(nodes) is not lost, PATIENCE_S, "the other relay carries them")
 
 
 def upgrade_both_edges(nodes: Line) -> None:
-    for node in (nodes.importer, nodes.exporter):
+    upgrade(nodes.importer, nodes.exporter)
+
+
+def upgrade_the_relay(nodes: Line) -> None:
+    upgrade(used(nodes))
+
+
+def upgrade(*nodes: Node) -> None:
+    for node in nodes:
         done = node.upgrade()
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("befalls", [kill_the_relay, upgrade_both_edges])
+@pytest.mark.parametrize("befalls", [kill_the_relay, upgrade_both_edges, upgrade_the_relay])
 def test_clients_notice_nothing(
     befalls: Callable[[Line], None], nodes: Line, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
