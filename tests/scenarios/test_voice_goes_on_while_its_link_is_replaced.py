@@ -84,4 +84,4 @@ def test_twenty_calls_beside_bulk(
 
 
 def replaced(nodes: Line) -> bool:
-    return any(line["replaces"] for node in nodes.nodes for line in node.log("link.up"))
+    return any(line.get("replaces") for node in nodes.nodes for line in node.log("link.up"))
