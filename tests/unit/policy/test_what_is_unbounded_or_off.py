@@ -76,7 +76,7 @@ OTHERS = {
     "how many, of what another key allows": ("link.links",),
     "refuses and allows nothing": (
         "export.probe_send", "export.probe_expect", "direct.probe_send", "direct.probe_expect", "import.srv",
-        "export.probe", "export.wait_ms", "import.wait_ms",
+        "export.probe", "direct.probe", "export.wait_ms", "import.wait_ms",
     ),
     "judged as its table": ("policy.paper", "assure.probe", "assure.revoked"),
     "none is a part of another key": ("policy.half_open_per_source", "metrics.allow", "page.allow"),
