@@ -15,6 +15,12 @@ def serves(prefixes: list[tuple[int, bytes, int]], client: bytes) -> bool:
 def is_late(unlistened: list[int], at: int, number: int) -> bool:
     """Whether a batch of import `number`, read when `at` orders UNLISTEN were carried out, is late after these."""
 
+def batched(handings: list[tuple[int, bytes, bytes, bytes]], worker: int) -> list[tuple[bytes, bytes, bytes, int]]:
+    """What a worker finds in a batch of these, each (worker, client, local, datagram): client, local, datagram, place.
+
+    place: the address of the client's name, modulo 4.
+    """
+
 @final
 class Associations:
     """Those of one listener, with open streams of one flow. Each has a number, which is that of its stream."""

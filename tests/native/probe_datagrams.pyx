@@ -22,8 +22,10 @@ from pcgrelay._core.stream.stream cimport (
     ASSOCIATION_CLIENT, ASSOCIATION_LOCAL, STREAM_OPEN, Association, Stream, stream_free, stream_new,
     stream_restore,
 )
-from pcgrelay._core.worker.datagram_batches cimport batches_is_late, batches_unlisten
-from pcgrelay._core.worker.worker cimport Worker
+from pcgrelay._core.worker.datagram_batches cimport (
+    Handings, batches_bytes, batches_fill, batches_is_late, batches_next, batches_unlisten,
+)
+from pcgrelay._core.worker.worker cimport WORKER_DATAGRAMS, Worker
 from tests.native.probe cimport exactly
 
 DROPS = DROP_CAUSES
@@ -64,6 +66,49 @@ def is_late(unlistened: list, at: int, number: int) -> bool:
     late = batches_is_late(worker, &batch)
     free(worker)
     return late
+
+
+def batched(handings: list, worker: int) -> list:
+    """What a worker finds in a batch of these, each (worker, client, local, datagram): client, local, datagram, place.
+
+    place: the address of the client's name, modulo 4.
+    """
+    cdef Handings* given = <Handings*>calloc(1, sizeof(Handings))
+    cdef DatagramBatch* made = NULL
+    cdef const uint8_t* client = NULL
+    cdef const uint8_t* local = NULL
+    cdef const uint8_t* p = NULL
+    cdef uint32_t at = 0
+    cdef uint32_t n = 0
+    cdef uint32_t size = 0
+    if given == NULL or len(handings) > WORKER_DATAGRAMS:
+        free(given)
+        raise MemoryError
+    for i, (number, name, address, datagram) in enumerate(handings):
+        given.each[i].worker = number
+        given.each[i].n = len(datagram)
+        given.each[i].p = datagram
+        memcpy(given.each[i].client, exactly(name, ASSOCIATION_CLIENT), ASSOCIATION_CLIENT)
+        memcpy(given.each[i].local, exactly(address, ASSOCIATION_LOCAL), ASSOCIATION_LOCAL)
+        given.count += 1
+        if number == worker:
+            size += batches_bytes(len(datagram))
+    made = <DatagramBatch*>calloc(1, sizeof(DatagramBatch) + size)
+    if made == NULL:
+        free(given)
+        raise MemoryError
+    made.size = size
+    batches_fill(made, worker, given)
+    found = []
+    while True:
+        p = batches_next(made, &at, &client, &local, &n)
+        if p == NULL:
+            break
+        found.append((client[:ASSOCIATION_CLIENT], local[:ASSOCIATION_LOCAL], p[:n], <size_t>client % 4))
+    assert len(found) == made.count
+    free(made)
+    free(given)
+    return found
 
 
 # What __dealloc__ needs must still be there.

@@ -25,6 +25,12 @@ cdef struct Handings:
 # or if there is no route.
 cdef uint32_t batches_worker(const Worker* self, uint32_t number, uint32_t hash) noexcept nogil
 
+# The bytes that a datagram of n bytes takes in a batch.
+cdef uint32_t batches_bytes(uint32_t n) noexcept nogil
+
+# Write those that are for a worker into a batch that has room for them.
+cdef void batches_fill(DatagramBatch* batch, uint32_t worker, const Handings* handings) noexcept nogil
+
 # Hand them over: one order for each worker.
 cdef void batches_send(Worker* self, const Listener* listener, const Handings* handings) noexcept nogil
 

@@ -16,6 +16,12 @@ from pcgrelay._core.worker.worker cimport WORKER_BATCHES, WORKER_UNLISTENED, wor
 
 cdef enum:
     ITEM_HEAD = ASSOCIATION_CLIENT + ASSOCIATION_LOCAL + 4
+    ITEM_ALIGN = 4
+
+
+# Each begins with a socket address, whose family is read as a number.
+cdef uint32_t batches_bytes(uint32_t n) noexcept nogil:
+    return (ITEM_HEAD + n + ITEM_ALIGN - 1) / ITEM_ALIGN * ITEM_ALIGN
 
 
 cdef uint32_t batches_worker(const Worker* self, uint32_t number, uint32_t hash) noexcept nogil:
@@ -48,14 +54,14 @@ cdef void send_to(Worker* self, Worker* other, const Listener* listener, const H
     for i in range(handings.count):
         if handings.each[i].worker == other.shard.index:
             count += 1
-            size += ITEM_HEAD + handings.each[i].n
+            size += batches_bytes(handings.each[i].n)
     if count == 0:
         return
     order = make_order(self, other, listener, size)
     if order == NULL:
         counter_add(&self.shard.stats.dropped[DROP_QUEUE], count)
         return
-    fill(order.args.datagrams, other.shard.index, handings)
+    batches_fill(order.args.datagrams, other.shard.index, handings)
     counter_add(&self.shard.stats.count[COUNT_DATAGRAMS_HANDED], count)
     if mailbox_put(&other.mailbox, order):
         worker_wake(other.mailbox.wake_fd)
@@ -87,7 +93,7 @@ cdef Order* make_order(Worker* self, Worker* other, const Listener* listener, ui
     return order
 
 
-cdef void fill(DatagramBatch* batch, uint32_t worker, const Handings* handings) noexcept nogil:
+cdef void batches_fill(DatagramBatch* batch, uint32_t worker, const Handings* handings) noexcept nogil:
     cdef uint8_t* p = <uint8_t*>batch + sizeof(DatagramBatch)
     cdef const Handing* item
     cdef uint32_t i
@@ -99,7 +105,7 @@ cdef void fill(DatagramBatch* batch, uint32_t worker, const Handings* handings) 
         memcpy(p + ASSOCIATION_CLIENT, item.local, ASSOCIATION_LOCAL)
         memcpy(p + ASSOCIATION_CLIENT + ASSOCIATION_LOCAL, &item.n, 4)
         memcpy(p + ITEM_HEAD, item.p, item.n)
-        p += ITEM_HEAD + item.n
+        p += batches_bytes(item.n)
         batch.count += 1
 
 
@@ -156,7 +162,7 @@ cdef const uint8_t* batches_next(const DatagramBatch* batch, uint32_t* at, const
     client[0] = p
     local[0] = p + ASSOCIATION_CLIENT
     memcpy(n, p + ASSOCIATION_CLIENT + ASSOCIATION_LOCAL, 4)
-    at[0] += ITEM_HEAD + n[0]
+    at[0] += batches_bytes(n[0])
     return p + ITEM_HEAD
 
 
