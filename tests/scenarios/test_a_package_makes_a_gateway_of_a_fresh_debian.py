@@ -24,7 +24,7 @@ NODES = {"relay-1": HUB, "kent-1": KENT, "met-1": MET}
 PCGRELAY = "/usr/bin/pcgrelay"
 ETCD_NAME = "store-of-the-fleet"
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-qq", "-o", "Dpkg::Use-Pty=0")
-FIRST_PSQL_S = 60
+FIRST_PSQL_S = 180  # some 25 on a machine that does other work as well; the figure says what it was
 STREAMS = 100
 SCORE = 18  # in tenths: systemd-analyze says 1.8
 ECHO = """
