@@ -20,7 +20,7 @@ import pytest
 from tests.scenarios.kit.nodes import Address, Line
 from tests.support.waiting import until
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @contextmanager
