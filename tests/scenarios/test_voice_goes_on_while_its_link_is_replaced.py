@@ -71,13 +71,15 @@ def test_twenty_calls_beside_bulk(
             rate = (sink.taken - before) / (time.monotonic() - began) / 1e6
             assert met.service("voice").streams_active == CALLS
             assert kent.service("voice").streams_active == CALLS
+        # What was under way when the path moved comes with a label that is known no more: of each call a packet or two.
         found = drops(nodes)
+        frames = sum(node.metrics()["core_unknown_flow_frames_total"] for node in nodes.nodes)
         figure(
             f"beside {rate:.0f} MB/s {told.lost} of {told.sent} packets lost, {sum(found.values()):.0f} dropped by "
-            f"cause; round trip {told.median_ms:.1f} ms, of 99 % below {told.p99_ms:.1f} ms, {told.worst_ms:.0f} ms at "
-            f"most; jitter {told.jitter_ms:.2f} ms"
+            f"cause, {frames:.0f} frames of an old path; round trip {told.median_ms:.1f} ms, of 99 % below "
+            f"{told.p99_ms:.1f} ms, {told.worst_ms:.0f} ms at most; jitter {told.jitter_ms:.2f} ms"
         )
-        assert told.lost <= sum(found.values()), found
+        assert told.lost <= sum(found.values()) + 2 * CALLS * frames, found
         assert told.lost <= told.sent // 20
         for node in nodes.nodes:
             assert not node.log("session.down"), node.log_text

@@ -44,13 +44,13 @@ class Answerer:
 class Asker:
     """One application with one port."""
 
-    def __init__(self, door: Address, host: str = "") -> None:
-        """host: the address to ask from; none: the system's choice."""
+    def __init__(self, door: Address, host: str = "", port: int = 0) -> None:
+        """host, port: the address and port to ask from; none: the system's choice."""
         self.asked = 0
         self.unanswered = 0
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.settimeout(ANSWER_S)
-        self._sock.bind((host, 0))
+        self._sock.bind((host, port))
         self._sock.connect(door)
 
     def __enter__(self) -> Self:
