@@ -95,9 +95,14 @@ def test_a_back_up_that_breaks_ends_the_drill_and_no_connection_is_lost(tmp_path
         until(lambda: sum(callers.heard.values()) >= 20, 10)
         assert set(callers.since()) == {NEW if backup == "cjx" else OLD}
         assert callers.faults == []
-        # The next one is over before an application goes there.
-        again = realm.held("backup", "named", "--for", "50s")
-        assert again["result"] == "failed"
+        # The next one is over before an application goes there. Only where the machine is so busy that its own
+        # connections fail by the usual outlet too, it takes an application to tell, which is led on.
+        for _ in range(3):
+            again = realm.held("backup", "named", "--for", "50s")
+            assert again["result"] == "failed"
+            assert again["outlets"][0]["moved"] == again["outlets"][0]["failed"]
+            if "No application had gone there" in again["sentence"]:
+                break
         assert "No application had gone there" in again["sentence"]
         assert again["outlets"][0]["setups"] == again["outlets"][0]["failed"] == 0
     assert callers.faults == []
