@@ -54,6 +54,7 @@ def troubles(made: Moving) -> str:
     return command("status", "-c", made.met.config).stdout
 
 
+@pytest.mark.tier_all
 def test_an_old_network_that_dies_costs_no_connection_and_moves_no_share(tmp_path: Path) -> None:
     port = free_port()
     with ExitStack() as old:

@@ -54,6 +54,7 @@ def test_a_drained_relay_loses_nothing_and_can_be_stopped(realm: Scene, figure: 
     figure(f"empty {took:.1f} s after the command; the slowest exchange took {worst * 1000:.0f} ms")
 
 
+@pytest.mark.tier_all
 def test_a_drain_that_is_undone_takes_new_work(realm: Scene) -> None:
     with applications(realm.door, 2):
         first = realm.relay_used()
@@ -70,6 +71,7 @@ def test_a_drain_that_is_undone_takes_new_work(realm: Scene) -> None:
         assert realm.relay_used() is first
 
 
+@pytest.mark.tier_all
 def test_a_drained_edge_closes_its_doors_and_lets_streams_end(realm: Scene) -> None:
     with socket.create_connection(realm.door, 10) as sock:
         sock.sendall(b"hello")

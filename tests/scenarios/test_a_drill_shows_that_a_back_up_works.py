@@ -70,7 +70,7 @@ def test_a_part_of_new_streams_and_no_hand_in_it_meanwhile(realm: Realm) -> None
     assert callers.faults == []
 
 
-@pytest.mark.parametrize("backup", ["cjx", "gateway"])
+@pytest.mark.parametrize("backup", ["cjx", pytest.param("gateway", marks=pytest.mark.tier_all)])
 def test_a_back_up_that_breaks_ends_the_drill_and_no_connection_is_lost(tmp_path: Path, backup: str) -> None:
     usual = "cjx" if backup == "gateway" else "gateway"
     with drilled(tmp_path, outlet=usual) as realm, Callers(realm.door, greets=True) as callers:

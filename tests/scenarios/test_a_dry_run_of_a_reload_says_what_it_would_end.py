@@ -68,6 +68,7 @@ def test_it_tells_and_changes_nothing_and_the_reload_does_that(tmp_path: Path) -
         assert refused.stderr == f"pcgrelay: {answer.reason}\n"
 
 
+@pytest.mark.tier_all
 def test_sessions_that_policy_would_end_are_counted(tmp_path: Path) -> None:
     door, target = (HOST, free_port()), (HOST, free_port())
     export = {"service": "echo", "target": f"{HOST}:{target[1]}"}

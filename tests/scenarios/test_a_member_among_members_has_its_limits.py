@@ -204,6 +204,7 @@ def test_an_import_has_limits_of_its_own(tmp_path: Path) -> None:
         edges.importer.await_log("service.full", limit="rate-limit", imported=True)
 
 
+@pytest.mark.tier_all
 def test_idle_streams_and_old_ones_end_by_name(tmp_path: Path) -> None:
     door, target = (HOST, free_port()), (HOST, free_port())
     exports = [{"service": "echo", "target": f"{HOST}:{target[1]}", "idle_timeout_s": 2}]
