@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pcgrelay.admin.client import ask
+from pcgrelay.admin.realm_answers import REALM_PATH, RealmAnswer
 from tests.scenarios.kit.clocked import Clocked
 from tests.scenarios.kit.echo_witness import Echo, counts
-from tests.scenarios.kit.nodes import Stage
+from tests.scenarios.kit.nodes import Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, applications
 from tests.support.waiting import until
 
@@ -21,6 +23,13 @@ HARM_S = 1.2  # longer than whatever looks at certificates and entries once a se
 BEYOND_S = 400 * 86_400
 UNDISTURBED_S = 1.0
 EXPIRED_S = 5.0
+SETTLED_S = 60.0  # an edge tells its relays ten to twenty seconds after they are there
+
+
+def edges_name_their_relays(node: Node, least: int) -> bool:
+    """Whether it has the entries of at least so many edges, and each names its relays."""
+    edges = ask(node.admin, "GET", REALM_PATH, RealmAnswer).edges
+    return len(edges) >= least and all(edge.said for edge in edges)
 
 
 def test_the_wall_clock_may_jump(tmp_path: Path, figure: Callable[[str], None]) -> None:
@@ -29,6 +38,9 @@ def test_the_wall_clock_may_jump(tmp_path: Path, figure: Callable[[str], None]) 
         clocks = [Clocked(node, tmp_path) for node in scene.nodes]
         stage.start()
         stage.await_well()
+        # An entry that is signed anew while a clock is wrong is rightly refused by its dates.
+        for node, least in ((scene.relays[0], 2), (scene.met, 1)):
+            until(lambda node=node, least=least: edges_name_their_relays(node, least), SETTLED_S, "entries are settled")
         with Echo(scene.target):
             with applications(scene.door, 2) as witnesses:
                 for clock in clocks:
