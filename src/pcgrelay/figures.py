@@ -50,6 +50,20 @@ class ExportStreams(Struct, frozen=True):
     streams: int
 
 
+class UdpLaneFigures(Struct, frozen=True):
+    """The newest UDP lane of one index of a link. Packets count since the first UDP lane of the index."""
+
+    index: int
+    number: int  # of the lane
+    state: str  # closed, opening, up or broken
+    longest: int  # body that it carries, in bytes
+    rtt_us: int  # 0: not measured
+    loss_ppm: int  # of what this side has sent lately
+    sent: int  # packets
+    taken: int
+    refused: int  # after they had found their lane
+
+
 class OutletFigures(Struct, frozen=True, kw_only=True):
     """Set-ups of one outlet and their streams. A set-up has one outcome."""
 

@@ -96,7 +96,7 @@ CORE_LAYERS = {
     "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io "
     "direct_datagrams app_io frame_builder "
     "lane_io rounds orders event_loop handover",
-    "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets core",
+    "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets udp_lanes core",
 }
 TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
@@ -121,6 +121,7 @@ WORKERS = {
     "face.workers",
     "face.datagrams",
     "face.outlets",
+    "face.udp_lanes",
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pcgrelay.dataplane.api import PathSpec
-from tests.support import fake_outlets
+from tests.support import fake_outlets, fake_udp_lanes
 from tests.support.fake_listeners import Listeners
 from tests.support.fake_outlets import CoreError, Outlets
+from tests.support.fake_udp_lanes import UdpLanes
 
 EVENT_LANE_UP, EVENT_LANE_DOWN = 1, 2
 EVENT_SESSION_UP, EVENT_SESSION_DOWN, EVENT_SESSION_STALLED, EVENT_SESSION_RESUMED = 3, 4, 5, 6
@@ -33,6 +34,8 @@ EVENT_EVENTS_LOST = 11
 EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED = 13, 14
 EVENT_SESSION_MOVED = 15
 EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAMS_DONE = fake_outlets.EVENT_SETUP_ENDED, 17, 18
+EVENT_UDP_LANE_UP, EVENT_UDP_LANE_DOWN = fake_udp_lanes.EVENT_UDP_LANE_UP, fake_udp_lanes.EVENT_UDP_LANE_DOWN
+EVENT_UDP_LANE_SPENT = fake_udp_lanes.EVENT_UDP_LANE_SPENT
 ROLE_EDGE, ROLE_RELAY = 1, 2
 OUTLET_NONE, OUTLET_GATEWAY = fake_outlets.OUTLET_NONE, fake_outlets.OUTLET_GATEWAY
 OUTLET_DIRECT, OUTLET_FORBIDDEN = fake_outlets.OUTLET_DIRECT, fake_outlets.OUTLET_FORBIDDEN
@@ -81,7 +84,7 @@ class FakeSession:
     ack_bytes: int = 0
 
 
-class Core(Outlets, Listeners):
+class Core(Outlets, Listeners, UdpLanes):
     """One node's data plane, run by the loop in which its first lane was added."""
 
     made: list[Core] = []
@@ -89,6 +92,7 @@ class Core(Outlets, Listeners):
     def __init__(self, **options: Any) -> None:
         Outlets.__init__(self)
         Listeners.__init__(self, options["workers"])
+        UdpLanes.__init__(self)
         self.options = options
         self.link_table: dict[int, FakeLink] = {}
         self.session_table: dict[int, FakeSession] = {}
@@ -133,6 +137,8 @@ class Core(Outlets, Listeners):
         for fds in self.listeners.values():
             for fd in fds:
                 os.close(fd)
+        for _, fd in self.udp_sockets.values():
+            os.close(fd)
         os.close(self._wake)
 
     def events(
@@ -203,6 +209,7 @@ class Core(Outlets, Listeners):
 
     def link_close(self, link: int, code: int) -> None:
         known = self._link(link)
+        self.udp_forget(link)
         del self.link_table[link]
         for lane in known.lanes.values():
             self._shut(lane)

@@ -10,7 +10,7 @@ from pcgrelay._core.link cimport mailbox
 from pcgrelay._core.stream cimport service_tables as route
 from pcgrelay._core.crypto.aead cimport aead_key_length
 from pcgrelay._core.face.ends cimport Ends, ends_begin, ends_count, ends_events
-from pcgrelay._core.face.outlets cimport Outlets
+from pcgrelay._core.face.udp_lanes cimport UdpLanes
 from pcgrelay._core.face.workers cimport workers_order
 from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry, session_name
 from pcgrelay._core.face.counters cimport (
@@ -62,6 +62,9 @@ EVENT_SESSION_MOVED = mailbox.EVENT_SESSION_MOVED
 EVENT_SETUP_ENDED = mailbox.EVENT_SETUP_ENDED
 EVENT_STREAMS_NUDGED = mailbox.EVENT_STREAMS_NUDGED
 EVENT_STREAMS_DONE = mailbox.EVENT_STREAMS_DONE
+EVENT_UDP_LANE_UP = mailbox.EVENT_UDP_LANE_UP
+EVENT_UDP_LANE_DOWN = mailbox.EVENT_UDP_LANE_DOWN
+EVENT_UDP_LANE_SPENT = mailbox.EVENT_UDP_LANE_SPENT
 ROLE_EDGE = WORKER_EDGE
 ROLE_RELAY = WORKER_RELAY
 RECORD_VERSION = HANDOVER_VERSION
@@ -106,7 +109,7 @@ cdef Tables* tables_built(exports, imports, grants, dict meters) except NULL:
         raise CoreError(str(fault)) from None
 
 
-cdef class Core(Outlets):
+cdef class Core(UdpLanes):
     """The workers of one node. See core.pyi for the contract of each method."""
 
     # -- events
@@ -203,13 +206,6 @@ cdef class Core(Outlets):
         memcpy(args.binding, <const char*>binding, 32)
         self._links[link] = entry
         self._send_all(order)
-
-    cdef LinkEntry _link(self, uint32_t link):
-        self._alive()
-        cdef LinkEntry entry = self._links.get(link)
-        if entry is None:
-            raise CoreError(f"there is no link {link}")
-        return entry
 
     def lane_dial(self, uint32_t link, uint32_t index) -> tuple:
         cdef LinkEntry entry = self._link(link)

@@ -219,13 +219,16 @@ cdef enum EventKind:
     EVENT_SETUP_ENDED = 16      # an attempt on one outlet of an import
     EVENT_STREAMS_NUDGED = 17   # a round is over
     EVENT_STREAMS_DONE = 18     # made by the face of many STREAM_END
+    EVENT_UDP_LANE_UP = 19
+    EVENT_UDP_LANE_DOWN = 20
+    EVENT_UDP_LANE_SPENT = 21
 
-# LANE_UP, LANE_DOWN
+# LANE_UP, LANE_DOWN, UDP_LANE_UP, UDP_LANE_DOWN, UDP_LANE_SPENT
 cdef struct LaneEvent:
     uint32_t link
     uint32_t index
     uint32_t number
-    uint32_t code               # these two: of an end
+    uint32_t code               # these two: of an end. Of a UDP lane: whether it is closed
     uint32_t reason
 
 # PEER_DRAINS

@@ -22,6 +22,36 @@ class LaneDown(Struct, frozen=True):
     reason: str
 
 
+class UdpLaneUp(Struct, frozen=True):
+    """From now on this side sends datagrams by this UDP lane."""
+
+    link: int
+    index: int
+    number: int
+
+
+# Why a UDP lane is not used for sending, or was closed.
+UDP_LANE_REASONS = ("silent", "loss", "spent", "replaced", "link", "refused")
+
+
+class UdpLaneDown(Struct, frozen=True):
+    """Not closed: it goes on with PROBE, and may come up again."""
+
+    link: int
+    index: int
+    number: int
+    reason: str  # of UDP_LANE_REASONS
+    closed: bool
+
+
+class UdpLaneSpent(Struct, frozen=True):
+    """So many packets went by it that the dialler opens the next one."""
+
+    link: int
+    index: int
+    number: int
+
+
 class SessionUp(Struct, frozen=True):
     session: int
 

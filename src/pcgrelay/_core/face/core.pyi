@@ -8,7 +8,7 @@ workers report comes through `events()`. A call that is refused raises CoreError
 from collections.abc import Sequence
 from typing import Final, TypeAlias, final
 
-from pcgrelay._core.face.outlets import Outlets
+from pcgrelay._core.face.udp_lanes import UdpLanes
 from pcgrelay._core.face.workers import CoreError as CoreError
 
 # Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name that `refusal_name` returns,
@@ -52,6 +52,13 @@ EVENT_STREAMS_DONE: Final[int]
 #  "tcp", or of associations "udp". If `crowded` asked for it, or so many associations that made room for others
 #  (LIMIT): of these also whether the far edge ended them, and whether something came back to their openers
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
+EVENT_UDP_LANE_UP: Final[int]  # (kind, link, index, number)  from now on this side sends by it
+EVENT_UDP_LANE_DOWN: Final[int]
+# (kind, link, index, number, reason, closed: bool)  reason: silent (no REPORT for four probe intervals), loss (above
+#  10 %), spent (its key is at its end), replaced (two seconds ago by a newer one), link (this side closed it, or its
+#  link or socket) or refused (there was no memory, or its token was taken). Not closed: it is not used for sending
+#  meanwhile and goes on with PROBE, and UDP_LANE_UP may follow. Of one that was never up, silent comes once
+EVENT_UDP_LANE_SPENT: Final[int]  # (kind, link, index, number)  so many packets went: the dialler opens the next one
 
 ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
@@ -129,7 +136,7 @@ def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite a buffer that held secrets with zeros."""
 
 @final
-class Core(Outlets):
+class Core(UdpLanes):
     """The workers of one node, with the commands that they take. How they are made and end stands in workers.pyi."""
 
     def events(
