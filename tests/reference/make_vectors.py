@@ -18,6 +18,7 @@ from tests.reference import (
     vectors_objects,
     vectors_sequences,
     vectors_twins,
+    vectors_udp,
     vectors_udp_offers,
     vectors_witness,
 )
@@ -36,6 +37,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "resumption": vectors_sequences.resumption,
     "candidates": vectors_candidates.candidates,
     "datagrams": vectors_datagrams.datagrams,
+    "udp_lanes": vectors_udp.udp_lanes,
     "objects": vectors_objects.objects,
     "bundles": vectors_bundles.bundles,
     "twins": vectors_twins.twins,

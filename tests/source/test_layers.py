@@ -86,19 +86,19 @@ CORE_IMPORTERS = {"face": {"dataplane"}}
 CORE_LAYERS = {
     "base": "libcrypto atomics bucket wire result digits tlv buf map queue timer ports handle stats organisation linux",
     "crypto": "aead epoch renewal replay lane_keys known_answers",
-    "frame": "frame record credit pace",
+    "frame": "frame packet record credit pace",
     "stream": "meter stream stream_list flow flow_datagrams service_tables",
-    "link": "gauge mailbox shard link lane_send lane relay",
+    "link": "gauge mailbox udp_probes shard link udp_lane lane_send lane relay",
     "session": "session stream_walk datagrams candidate timers",
     "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
     "outlets datagrams accept records",
-    "handover": "keys lanes streams flows shard",
+    "handover": "keys lanes udp_lanes streams flows shard",
     "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io "
-    "direct_datagrams app_io frame_builder "
-    "lane_io rounds orders event_loop handover",
+    "direct_datagrams app_io packet_builder frame_builder "
+    "lane_io udp_io rounds orders event_loop handover",
     "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets udp_lanes core",
 }
-TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_bench".split()
+TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_udp probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
 PROBES = set(TEST_FACES_ORDER)
 WORKERS = {
@@ -112,8 +112,10 @@ WORKERS = {
     "worker.direct_io",
     "worker.direct_datagrams",
     "worker.app_io",
+    "worker.packet_builder",
     "worker.frame_builder",
     "worker.lane_io",
+    "worker.udp_io",
     "worker.rounds",
     "worker.orders",
     "worker.event_loop",

@@ -11,6 +11,7 @@ cdef enum:
     HANDLE_STREAM = 4
     HANDLE_DIAL = 5
     HANDLE_DATAGRAMS = 6        # the socket of an import of datagrams
+    HANDLE_UDP_LANES = 7        # a socket of UDP lanes
 
 cdef struct Handle:
     uint8_t kind

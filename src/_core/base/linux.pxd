@@ -24,6 +24,9 @@ cdef extern from "errno.h" nogil:
     int EPIPE
     int ETIMEDOUT
     int EMSGSIZE
+    int EINVAL
+    int EIO
+    int EOPNOTSUPP
     int EAFNOSUPPORT
 
 cdef extern from "time.h" nogil:
@@ -169,9 +172,11 @@ cdef extern from "netinet/in.h" nogil:
     int IP_BIND_ADDRESS_NO_PORT
     int IP_MTU_DISCOVER
     int IP_PMTUDISC_DONT
+    int IP_PMTUDISC_PROBE
     int IP_PKTINFO
     int IPV6_MTU_DISCOVER
     int IPV6_PMTUDISC_DONT
+    int IPV6_PMTUDISC_PROBE
     int IPV6_RECVPKTINFO
     int IPV6_PKTINFO
 
@@ -182,6 +187,17 @@ cdef extern from "netinet/tcp.h" nogil:
     int TCP_KEEPCNT
     int TCP_NOTSENT_LOWAT
     int TCP_USER_TIMEOUT
+
+cdef extern from "linux/udp.h" nogil:
+    int UDP_SEGMENT
+    int UDP_GRO
+
+cdef extern from *:
+    """
+    #include <netinet/in.h>
+    #define UDP_LEVEL IPPROTO_UDP
+    """
+    const int UDP_LEVEL         # of socket options of UDP
 
 cdef extern from "arpa/inet.h" nogil:
     int AF_INET

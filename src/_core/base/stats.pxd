@@ -79,6 +79,20 @@ cdef enum:
     COUNT_DATAGRAM_READS        # calls of the system that brought some,
     COUNT_DATAGRAM_WRITES       # and that took some
     COUNT_DATAGRAM_FRAMES_OLD
+    COUNT_UDP_PACKETS_SENT
+    COUNT_UDP_PACKETS_TAKEN
+    COUNT_UDP_BYTES_SENT        # of these packets, as the system counts them: without the heads of UDP and IP
+    COUNT_UDP_BYTES_TAKEN
+    COUNT_UDP_SENDS             # messages for the system, of one packet or of many of one length
+    COUNT_UDP_NOT_SENT          # packets that it did not take, or for which there was no room
+    COUNT_UDP_TOO_LONG          # frames that went by the TCP lane beside a UDP lane that carries no frame as long
+    COUNT_UDP_BAD_TOKEN         # these: packets that were not taken
+    COUNT_UDP_BAD_LENGTH
+    COUNT_UDP_BAD_TAG
+    COUNT_UDP_LATE
+    COUNT_UDP_REPLAYED
+    COUNT_UDP_MALFORMED         # it opened, and is none that may come by a UDP lane
+    COUNT_UDP_GLITCHES          # PROBEs beyond the budget
     COUNT_COUNT
 
 # Why a datagram was dropped.
@@ -105,7 +119,7 @@ cdef struct ListenerCounts:
     uint64_t received           # and for it
 
 cdef struct Stats:
-    uint64_t count[48]
+    uint64_t count[64]
     uint64_t refused[48]
     uint64_t cause[48]
     uint64_t dropped[16]        # datagrams, by cause

@@ -35,6 +35,8 @@ cdef enum:
     WIRE_SERVICE_MAX = 63
     WIRE_LANES_MAX = 64
     WIRE_NUMBERS_AHEAD = 64     # how far a lane number may be above the lowest unseen one
+    WIRE_UDP_HEAD = 12          # before the frame in a packet of a UDP lane: token and hop number
+    WIRE_UDP_BODY_MAX = 1200    # the longest body of a frame there
 
 cdef enum:
     FRAME_CONFIRM = 0x01
@@ -45,6 +47,8 @@ cdef enum:
     FRAME_CLOSE = 0x06
     FRAME_PADDING = 0x07
     FRAME_LOST = 0x08
+    FRAME_PROBE = 0x09          # these two: on UDP lanes alone
+    FRAME_REPORT = 0x0a
     FRAME_FLOW_CONFIRM = 0x41
     FRAME_BUNDLE = 0x42
     FRAME_FLOW_REKEY = 0x43

@@ -27,5 +27,9 @@ cdef Result lane_keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uin
 # The acceptor: check a preamble. RESULT_BAD_PREAMBLE: refused. A valid proof uses up its number.
 cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
 
-# Take the secret of a number that lane_keys_dial or lane_keys_check returned. It can be taken once.
+# The acceptor: use up a number that an authenticated message offers, by the same rule. RESULT_BAD_PREAMBLE: it was used
+# before, or is out of the range.
+cdef Result lane_keys_accept(LinkKeys* self, uint32_t number) noexcept nogil
+
+# Take the secret of a number that lane_keys_dial, lane_keys_check or lane_keys_accept gave. It can be taken once.
 cdef Result lane_keys_use(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil

@@ -65,28 +65,14 @@ cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* i
     cdef uint8_t proof[16]
     cdef uint8_t unused[32]
     cdef uint32_t n = wire_get32(preamble + 8)
-    cdef uint32_t i, old
     if memcmp(preamble, <const char*>b"PCGR", 4) != 0 or wire_get16(preamble + 4) != WIRE_VERSION \
             or memcmp(preamble + 16, self.link_id, 16) != 0:
         return RESULT_BAD_PREAMBLE
     if key_proof(self.proof_key, preamble, 32, proof) != RESULT_OK \
             or CRYPTO_memcmp(proof, preamble + 32, WIRE_PROOF) != 0:
         return RESULT_BAD_PREAMBLE
-    # Within 64 of the greatest seen, in both directions; 0 to 63 at the start.
-    if n >= self.greatest + WIRE_NUMBERS_AHEAD or n + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
+    if lane_keys_accept(self, n) != RESULT_OK:
         return RESULT_BAD_PREAMBLE
-    if lane_keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
-        return RESULT_BAD_PREAMBLE
-    if n >= self.greatest:
-        # Secrets that leave the range are wiped.
-        for i in range(n + 1 - self.greatest):
-            old = self.greatest + i
-            if old > WIRE_NUMBERS_AHEAD:
-                old = (old - WIRE_NUMBERS_AHEAD - 1) % RING
-                OPENSSL_cleanse(self.secrets[old], 32)
-                self.waiting[old] = 0
-        self.greatest = n + 1
-    self.waiting[n % RING] = 2
     index[0] = wire_get16(preamble + 6)
     number[0] = n
     if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
@@ -94,6 +80,26 @@ cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* i
         lane_keys_use(self, n, unused)
         OPENSSL_cleanse(unused, 32)
         return RESULT_BAD_PREAMBLE
+    return RESULT_OK
+
+
+cdef Result lane_keys_accept(LinkKeys* self, uint32_t number) noexcept nogil:
+    cdef uint32_t i, old
+    # Within 64 of the greatest seen, in both directions; 0 to 63 at the start.
+    if number >= self.greatest + WIRE_NUMBERS_AHEAD or number + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
+        return RESULT_BAD_PREAMBLE
+    if lane_keys_reach(self, number) != RESULT_OK or self.waiting[number % RING] != 1:
+        return RESULT_BAD_PREAMBLE
+    if number >= self.greatest:
+        # Secrets that leave the range are wiped.
+        for i in range(number + 1 - self.greatest):
+            old = self.greatest + i
+            if old > WIRE_NUMBERS_AHEAD:
+                old = (old - WIRE_NUMBERS_AHEAD - 1) % RING
+                OPENSSL_cleanse(self.secrets[old], 32)
+                self.waiting[old] = 0
+        self.greatest = number + 1
+    self.waiting[number % RING] = 2
     return RESULT_OK
 
 

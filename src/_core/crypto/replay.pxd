@@ -21,5 +21,8 @@ cdef struct Replay:
 # below 2^64 - 1.
 cdef Result replay_check(const Replay* self, uint64_t number) noexcept nogil
 
+# Count all numbers below `next`, which alone is known, as taken.
+cdef void replay_close(Replay* self) noexcept nogil
+
 # Take a number that replay_check allows; only once its frame has opened, so that a forged one takes nothing.
 cdef void replay_take(Replay* self, uint64_t number) noexcept nogil

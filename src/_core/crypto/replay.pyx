@@ -32,3 +32,11 @@ cdef void replay_take(Replay* self, uint64_t number) noexcept nogil:
             word += 1
         self.next = number + 1
     self.bits[word_of(number)] |= bit_of(number)
+
+
+cdef void replay_close(Replay* self) noexcept nogil:
+    cdef uint32_t i
+    for i in range(REPLAY_WORDS):
+        self.bits[i] = <uint64_t>-1
+    # Numbers of the last word that were not reached yet are free.
+    self.bits[word_of(self.next)] = bit_of(self.next) - 1

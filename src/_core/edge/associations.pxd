@@ -73,6 +73,10 @@ cdef void association_put_back(Association* self, Buf* buf) noexcept nogil
 # sent. Returns the bytes used.
 cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t room) noexcept nogil
 
+# The same for a frame that goes by a UDP lane: of those alone whose OPEN the far edge has answered, or this one
+# (docs/protocol.md, 7.3). 0: none waits that has room in so short a frame.
+cdef uint32_t associations_pack(Shard* shard, Flow* flow, uint8_t* p, uint32_t room) noexcept nogil
+
 # The room that associations_fill would use, up to most.
 cdef uint32_t associations_room(const Flow* flow, uint32_t most) noexcept nogil
 

@@ -281,6 +281,23 @@ cdef uint32_t associations_fill(Shard* shard, Flow* flow, uint8_t* p, uint32_t r
     return used
 
 
+cdef uint32_t associations_pack(Shard* shard, Flow* flow, uint8_t* p, uint32_t room) noexcept nogil:
+    cdef Association* self = flow.datagrams.head
+    cdef Association* following
+    cdef uint32_t used = 0
+    cdef bint full = False
+    while self != NULL:
+        following = self.following
+        if self.stream.state == STREAM_OPEN:
+            expire(shard, self)
+            # What has no room here, and would have some in a frame of its own, goes with the next one.
+            used += fill(shard, self, p + used, room - used, &full)
+            if self.first == NULL:
+                unlist(&flow.datagrams, self)
+        self = following
+    return used
+
+
 # Nothing is granted on a stream of datagrams: its limit is what was received.
 cdef void association_wrote(Shard* shard, Stream* stream, uint32_t n) noexcept nogil:
     stream.rx.received += n

@@ -24,6 +24,8 @@ cdef tuple counters_listener(Worker* workers, uint32_t count, uint32_t listener)
 cdef list counters_workers(Worker* workers, uint32_t count)
 cdef dict counters_link(Gauge* gauge)
 cdef dict counters_session(Gauge* gauge)
+# Of the UDP lanes of a link; udp_lanes.pyi has the shape.
+cdef list counters_udp(Gauge* gauge)
 # Whether the next renewal may be made: each lane that is up has stepped with this one both ways; each of so many flows
 # as flow_stepped has it.
 cdef bint link_has_stepped(Gauge* gauge, uint64_t mix)

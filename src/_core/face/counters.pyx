@@ -6,13 +6,17 @@ from pcgrelay._core.base.atomics cimport counter_get, counter32_get
 from pcgrelay._core.link.gauge cimport (
     GAUGE_VALUES, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE,
     LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_RECEIVED_FRAMES, LINK_GAUGE_ROUND_TRIP, LINK_GAUGE_SENT_BYTES,
-    LINK_GAUGE_SENT_FRAMES, LINK_GAUGE_STEPPED, Gauge,
+    LINK_GAUGE_SENT_FRAMES, LINK_GAUGE_STEPPED, UDP_GAUGE_LONGEST, UDP_GAUGE_NUMBER, UDP_GAUGE_SENT, UDP_GAUGE_STATE,
+    UDP_GAUGE_VALUES, Gauge, gauge_udp_at,
 )
 from pcgrelay._core.link.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
-    EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, Event,
+    EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, EVENT_UDP_LANE_DOWN,
+    EVENT_UDP_LANE_SPENT, EVENT_UDP_LANE_UP, Event,
     LaneEvent, NudgeOrder, SessionEvent, SetupEvent, StreamEndEvent,
 )
+from pcgrelay._core.link.udp_lane cimport UDP_REASONS
+from pcgrelay._core.link.udp_probes cimport UDP_BROKEN, UDP_CLOSED
 from pcgrelay._core.base.result cimport RESULT_REASONS
 from pcgrelay._core.session.session cimport (
     SESSION_GAUGE_EPOCH, SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_MIX, SESSION_GAUGE_RECEIVED_BYTES,
@@ -23,6 +27,7 @@ from pcgrelay._core.base.stats cimport (
     DROP_CAUSES, STATS_SERVICES, ListenerCounts, Stats,
 )
 from pcgrelay._core.stream.meter cimport METER_BUCKETS, METER_HISTOGRAMS, METER_OUTCOMES, Meter, meter_at
+from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.worker.worker cimport Worker
 
 
@@ -52,7 +57,13 @@ cdef tuple COUNTERS = (
     "datagram_frames_no_lane_total", "datagram_frames_no_room_total", "datagrams_sent_total",
     "datagrams_received_total", "datagrams_handed_total", "datagram_reads_total", "datagram_writes_total",
     "datagram_frames_old_total",
+    "udp_packets_sent_total", "udp_packets_taken_total", "udp_bytes_sent_total", "udp_bytes_taken_total",
+    "udp_sends_total", "udp_packets_not_sent_total", "udp_frames_too_long_total", "udp_refused_token_total",
+    "udp_refused_length_total", "udp_refused_tag_total", "udp_refused_late_total", "udp_refused_replayed_total",
+    "udp_refused_malformed_total", "udp_refused_glitches_total",
 )
+cdef tuple UDP_NAMES = ("silent", "loss", "spent", "replaced", "link", "refused")
+cdef tuple UDP_STATES = ("closed", "opening", "up", "broken")
 cdef tuple DROPS = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
 cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 cdef tuple METER_COUNTS = (
@@ -61,6 +72,7 @@ cdef tuple METER_COUNTS = (
 cdef tuple METER_TIMES = ("setup_us", "answer_us", "rate_kib_s")
 assert len(OUTCOMES) == METER_OUTCOMES and len(METER_TIMES) == METER_HISTOGRAMS
 assert len(DROPS) == DROP_CAUSES
+assert len(UDP_NAMES) == UDP_REASONS and len(UDP_STATES) == <int>UDP_BROKEN + 1
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 
 
@@ -102,10 +114,12 @@ cdef tuple event_tuple(const Event* event):
         nudge = &event.data.nudge
         return (kind, nudge.import_number, nudge.outlet, nudge.round, nudge.nudged, nudge.open, nudge.idle,
                 nudge.oldest_us)
-    if kind == EVENT_LANE_UP:
+    if kind == EVENT_LANE_UP or kind == EVENT_UDP_LANE_UP or kind == EVENT_UDP_LANE_SPENT:
         return kind, lane.link, lane.index, lane.number
     if kind == EVENT_LANE_DOWN:
         return kind, lane.link, lane.index, lane.number, lane.code, name_of_reason(lane.reason)
+    if kind == EVENT_UDP_LANE_DOWN:
+        return kind, lane.link, lane.index, lane.number, UDP_NAMES[lane.reason], bool(lane.code)
     if kind == EVENT_SESSION_STALLED:
         return kind, session.number, session.flow, session.code, session.label
     if kind == EVENT_SESSION_RESUMED:
@@ -208,6 +222,22 @@ cdef dict counters_link(Gauge* gauge):
         "mix": gauge_max(gauge, LINK_GAUGE_MIX),
         "pings": gauge_sum(gauge, LINK_GAUGE_PINGS), "pings_late": gauge_sum(gauge, LINK_GAUGE_PINGS_LATE),
         "stepped": gauge_sum(gauge, LINK_GAUGE_STEPPED)}
+
+
+cdef list counters_udp(Gauge* gauge):
+    cdef uint32_t i
+    cdef uint64_t* row
+    cdef list out = []
+    if gauge.udp == NULL:
+        return out
+    for i in range(WIRE_LANES_MAX):
+        row = gauge_udp_at(gauge, i)
+        # There was none, or it said nothing.
+        if counter_get(&row[UDP_GAUGE_STATE]) == UDP_CLOSED and counter_get(&row[UDP_GAUGE_SENT]) == 0:
+            continue
+        out.append((i, counter_get(&row[UDP_GAUGE_NUMBER]), UDP_STATES[counter_get(&row[UDP_GAUGE_STATE])],
+                    *[counter_get(&row[j]) for j in range(UDP_GAUGE_LONGEST, UDP_GAUGE_VALUES)]))
+    return out
 
 
 cdef dict counters_session(Gauge* gauge):

@@ -117,7 +117,6 @@ cdef fill_path(Target* out, bytes path):
     out.length = 2 + <uint32_t>len(path) + 1
 
 
-# A socket address as the system lays it out: family in the machine's order, port in the network's.
 cdef fill_target(Target* out, str host, uint16_t port):
     cdef bytes text = host.encode("utf-8", "surrogateescape")
     memset(out, 0, sizeof(Target))

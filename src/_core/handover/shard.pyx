@@ -11,7 +11,8 @@ from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
 from pcgrelay._core.handover.streams cimport direct_read, directs_write, stream_read, stream_write
-from pcgrelay._core.link.shard cimport Lane, Link, Shard, link_next
+from pcgrelay._core.handover.udp_lanes cimport udp_read, udp_write
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, UdpLane, link_next
 from pcgrelay._core.base.map cimport Map, map_find, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
@@ -41,6 +42,8 @@ cdef enum:
     TAG_PORTS = 18              # it writes its rings of ports, be there none
     TAG_RING = 19
     TAG_DROPPED_DATAGRAMS = 20
+    TAG_UDP_SOCKET = 21
+    TAG_UDP_LANE = 22
 
 cdef enum:
     RING_NUMBER = 1
@@ -75,6 +78,7 @@ cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
     while lane != NULL:
         lane_write(self, TAG_LANE, shard, lane)
         lane = lane.next
+    udp_write(self, TAG_UDP_SOCKET, TAG_UDP_LANE, shard)
     session = session_next(shard, &at)
     while session != NULL:
         session_write(self, TAG_SESSION, shard, session)
@@ -98,6 +102,7 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
         lane_read(&inner, shard)
         if inner.result != RESULT_OK:
             tlv_fail(self, inner.result)
+    udp_read(self, TAG_UDP_SOCKET, TAG_UDP_LANE, shard)
     at = 0
     while tlv_enter(self, TAG_SESSION, &at, &inner):
         session_read(&inner, shard, session_gauges)
@@ -211,6 +216,7 @@ cdef void turn_waiting(Shard* shard) noexcept nogil:
 
 cdef void handover_wipe(Shard* shard) noexcept nogil:
     cdef Lane* lane = shard.lanes
+    cdef UdpLane* udp = shard.udp_lanes
     cdef Link* link
     cdef Session* session
     cdef uint32_t at = 0
@@ -219,6 +225,10 @@ cdef void handover_wipe(Shard* shard) noexcept nogil:
         epoch_wipe(&lane.tx)
         epoch_wipe(&lane.rx)
         lane = lane.next
+    while udp != NULL:
+        epoch_wipe(&udp.tx)
+        epoch_wipe(&udp.rx)
+        udp = udp.next
     link = link_next(shard, &at)
     while link != NULL:
         renewals_wipe(&link.renewals)

@@ -9,6 +9,7 @@ cdef struct Gauge:
     int references
     uint32_t slots
     uint64_t* values            # slots x GAUGE_VALUES
+    uint64_t* udp               # of a link that had a UDP lane: UDP_GAUGE_VALUES for each index
     Organisation* organisation  # of a session's peer: one reference; NULL: of a link, or not known
     # Of a session, written before any worker has it:
     uint32_t id_head            # the first four bytes of its id, which both edges know
@@ -33,9 +34,27 @@ cdef enum:
     LINK_GAUGE_STEPPED = 9      # sum of the newest renewals with which each lane has stepped both ways
 
 
+# Of the newest UDP lane of one index; the last three count since the first one.
+cdef enum:
+    UDP_GAUGE_NUMBER = 0
+    UDP_GAUGE_STATE = 1         # UdpState
+    UDP_GAUGE_LONGEST = 2
+    UDP_GAUGE_ROUND_TRIP = 3
+    UDP_GAUGE_LOSS = 4
+    UDP_GAUGE_SENT = 5
+    UDP_GAUGE_TAKEN = 6
+    UDP_GAUGE_REFUSED = 7
+    UDP_GAUGE_VALUES = 8
+
+
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
 cdef void gauge_drop(Gauge* self) noexcept nogil
 # Add a reference, for the caller.
 cdef Gauge* gauge_hold(Gauge* self) noexcept nogil
+# Have room for the figures of UDP lanes, before any worker makes one. False: no memory.
+cdef bint gauge_udp_begin(Gauge* self) noexcept nogil
+# Those of one index; NULL: there is no room for them.
+cdef inline uint64_t* gauge_udp_at(Gauge* self, uint32_t index) noexcept nogil:
+    return NULL if self.udp == NULL else self.udp + index * UDP_GAUGE_VALUES
 cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
     return self.values + slot * GAUGE_VALUES

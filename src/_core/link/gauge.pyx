@@ -3,6 +3,7 @@ from libc.stdlib cimport calloc, free
 
 from pcgrelay._core.base.atomics cimport atomic_add
 from pcgrelay._core.base.organisation cimport organisation_drop
+from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 
 
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
@@ -23,9 +24,16 @@ cdef void gauge_drop(Gauge* self) noexcept nogil:
         organisation_drop(self.organisation)
         free(self.caller)
         free(self.values)
+        free(self.udp)
         free(self)
 
 
 cdef Gauge* gauge_hold(Gauge* self) noexcept nogil:
     atomic_add(&self.references, 1)
     return self
+
+
+cdef bint gauge_udp_begin(Gauge* self) noexcept nogil:
+    if self.udp == NULL:
+        self.udp = <uint64_t*>calloc(WIRE_LANES_MAX, UDP_GAUGE_VALUES * sizeof(uint64_t))
+    return self.udp != NULL

@@ -47,6 +47,11 @@ cdef enum OrderKind:
     ORDER_NUDGE                 # a round over the streams of an outlet
     ORDER_PORTS
     ORDER_DATAGRAMS             # of clients of another worker's socket
+    ORDER_UDP_SOCKET
+    ORDER_UDP_SOCKET_CLOSE
+    ORDER_UDP_LANE
+    ORDER_UDP_LANE_BEGIN
+    ORDER_UDP_LANE_CLOSE
 
 # LINK_ADD. One reference of the gauge passes to the worker.
 cdef struct LinkOrder:
@@ -78,6 +83,17 @@ cdef struct LaneOrder:
     uint32_t link
     uint32_t index
     uint32_t number
+
+# UDP_LANE, with a secret. UDP_LANE_BEGIN: link, number, and the last three; UDP_LANE_CLOSE: the first two of these.
+cdef struct UdpLaneOrder:
+    uint32_t link
+    uint32_t index
+    uint32_t number
+    uint32_t socket             # its number
+    uint32_t token
+    uint32_t peer_token         # 0: not known yet
+    uint8_t address[28]         # of the peer, as the system lays it out
+    uint32_t address_length
 
 # PATH_ADD: of a relay, from link a to link b. PATH_REMOVE: the number alone.
 cdef struct PathOrder:
@@ -177,6 +193,8 @@ cdef union OrderArgs:
     DrainOrder drain
     RenewalOrder renewal
     LaneOrder lane
+    UdpLaneOrder udp_lane
+    uint32_t udp_socket         # UDP_SOCKET, with the socket; UDP_SOCKET_CLOSE: its number
     PathOrder path
     SessionOrder session
     LeadOrder lead

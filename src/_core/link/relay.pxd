@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.link.shard cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard, UdpLane
 from pcgrelay._core.base.queue cimport Account
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.base.map cimport map_find, map_next
@@ -50,6 +50,9 @@ cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
 # Forward a whole frame of a flow, its header in clear. owner: the buffer it lies in; NULL: the receive space. Datagrams
 # that cannot be forwarded are dropped and counted, and nothing is lost with them: no LOST is sent.
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
+
+# Forward a frame of datagrams that came by a UDP lane, in the same way. Its bytes are copied.
+cdef void relay_packet(Shard* shard, const UdpLane* lane, const Frame* frame, uint8_t* wire) noexcept nogil
 
 # Handle a LOST of the neighbour: a path is lost behind it.
 cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil

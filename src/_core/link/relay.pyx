@@ -1,14 +1,16 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter_add
-from pcgrelay._core.base.buf cimport Buf, pool_alloc, pool_free
+from pcgrelay._core.base.buf cimport Buf, buf_alloc, buf_data, buf_drop, pool_alloc, pool_free
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.link cimport link_find
-from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up, link_next
+from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, UdpLane, lane_is_up, link_next
 from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own_counted
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.link.lane_send cimport lane_push, lane_stamp, lane_tx_lost, lane_tx_unknown
+from pcgrelay._core.link.udp_lane cimport udp_lane_bears, udp_lane_push
 from pcgrelay._core.base.stats cimport (
     COUNT_DATAGRAM_FRAMES_NO_LANE, COUNT_DATAGRAM_FRAMES_NO_ROOM, COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED,
     COUNT_SETTLED_BYTES, COUNT_UNKNOWN_FLOWS,
@@ -198,7 +200,8 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     link = link_find(shard, end.out_link)
     out = NULL if link == NULL else link.lanes[lane.index]
     if frame.type == FRAME_DATAGRAMS:
-        return relay_datagrams(shard, out, end, slot, frame, wire, owner)
+        relay_datagrams(shard, link, end, lane.index, frame, wire, owner)
+        return RESULT_OK
     if frame.type == FRAME_RESUME:
         end.lost[slot] = 0
     elif end.lost[slot]:
@@ -225,13 +228,30 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     return RESULT_OK
 
 
-cdef Result relay_datagrams(Shard* shard, Lane* out, PathEnd* end, uint32_t slot, const Frame* frame, uint8_t* wire,
-                            Buf* owner) noexcept nogil:
-    cdef Account* account = end_account(end, slot, True)
+# Whether a frame of datagrams may go on now; it gets its next label. out: the lane of its index, or NULL.
+cdef bint datagrams_may_go(Shard* shard, const Lane* out, const PathEnd* end, uint32_t slot,
+                           uint8_t* wire) noexcept nogil:
     if end.lost[slot] or out == NULL or not lane_is_up(out):
         drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_LANE)
-        return RESULT_OK
+        return False
     wire_put32(wire + 4, end.out_label)
+    return True
+
+
+# Send it by the UDP lane of the index, if there is one that bears it.
+cdef inline bint datagrams_by_udp(Shard* shard, Link* link, uint32_t index, const Frame* frame,
+                                  const uint8_t* wire) noexcept nogil:
+    cdef UdpLane* udp = link.udp_lanes[index]
+    if udp == NULL or not udp_lane_bears(shard, udp, frame.length):
+        return False
+    udp_lane_push(shard, udp, wire, frame.length)
+    counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
+    return True
+
+
+cdef void datagrams_by_lane(Shard* shard, Lane* out, PathEnd* end, uint32_t slot, const Frame* frame, uint8_t* wire,
+                            Buf* owner) noexcept nogil:
+    cdef Account* account = end_account(end, slot, True)
     lane_stamp(shard, wire)
     if owner != NULL:
         owner.refs += 1
@@ -241,9 +261,41 @@ cdef Result relay_datagrams(Shard* shard, Lane* out, PathEnd* end, uint32_t slot
         if owner != NULL:
             owner.refs -= 1
         drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_ROOM)
-        return RESULT_OK
+        return
     counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
-    return RESULT_OK
+
+
+cdef void relay_datagrams(Shard* shard, Link* link, PathEnd* end, uint32_t index, const Frame* frame, uint8_t* wire,
+                          Buf* owner) noexcept nogil:
+    cdef Lane* out = NULL if link == NULL else link.lanes[index]
+    cdef uint32_t slot = index / shard.workers
+    if datagrams_may_go(shard, out, end, slot, wire) and not datagrams_by_udp(shard, link, index, frame, wire):
+        datagrams_by_lane(shard, out, end, slot, frame, wire, owner)
+
+
+cdef void relay_packet(Shard* shard, const UdpLane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+    cdef PathEnd* end = <PathEnd*>map_find(&shard.labels, frame.flow)
+    cdef uint32_t slot = lane.index / shard.workers
+    cdef Link* link
+    cdef Lane* out
+    cdef Buf* buf
+    if end == NULL or end.in_link != lane.link.number or slot >= end.slots:
+        counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
+        return
+    link = link_find(shard, end.out_link)
+    out = NULL if link == NULL else link.lanes[lane.index]
+    if not datagrams_may_go(shard, out, end, slot, wire) or datagrams_by_udp(shard, link, lane.index, frame, wire):
+        return
+    # A lane may send it later than the space of packets is used again.
+    buf = buf_alloc(&shard.pool, WIRE_PREFIX + frame.length, False)
+    if buf == NULL:
+        drop_datagrams(shard, COUNT_DATAGRAM_FRAMES_NO_ROOM)
+        return
+    buf.length = WIRE_PREFIX + frame.length
+    memcpy(buf_data(buf), wire, buf.length)
+    datagrams_by_lane(shard, out, end, slot, frame, buf_data(buf), buf)
+    buf_drop(&shard.pool, buf)
 
 
 # Count a frame of datagrams that is dropped: nobody is told.

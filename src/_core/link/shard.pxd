@@ -12,9 +12,11 @@ from pcgrelay._core.base.timer cimport Wheel
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.crypto.epoch cimport Epoch, Limits
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
+from pcgrelay._core.crypto.replay cimport Replay
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.link.mailbox cimport Event, OUTBOX_TURN, Outbox
+from pcgrelay._core.link.udp_probes cimport UdpProbes
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.stream.stream_list cimport StreamList
 from pcgrelay._core.stream.service_tables cimport Tables
@@ -104,8 +106,49 @@ cdef struct Lane:
     bint clogged                # its socket was full since then
     uint32_t close_code
 
+# A socket by which UDP lanes of this worker go.
+cdef struct UdpSocket:
+    Handle handle               # first
+    UdpSocket* next
+    uint32_t number
+    bint plain                  # the system cuts no long message into packets: each goes by itself
+
+# A UDP lane: what it is, and its rules, stand in `udp_lane`.
+cdef struct UdpLane:
+    Link* link
+    UdpSocket* socket
+    UdpLane* next               # all of the shard
+    UdpLane* next_dirty
+    Epoch tx
+    Epoch rx
+    Replay window
+    UdpProbes probes
+    Buf* out_first              # owned: packets that are sealed, and leave at the end of the turn
+    Buf* out_last
+    uint64_t tx_number          # hop numbers
+    uint64_t sent               # packets that were sealed, by this process and those before,
+    uint64_t taken              # and that opened
+    uint64_t refused            # that named its token
+    uint64_t sent_counted       # of these three, counted among the link's figures
+    uint64_t taken_counted
+    uint64_t refused_counted
+    uint64_t opened_us
+    uint64_t until_us           # when it closes, as another has its place; 0: it has it still
+    uint64_t owed_probe         # of the peer, that came before this side could answer; 0: none
+    Bucket reports_us           # what was sent of UDP_REPORTS
+    uint32_t index
+    uint32_t number
+    uint32_t token              # of packets to this side,
+    uint32_t peer_token         # and of those to the peer; 0: not known yet
+    uint32_t out_count          # packets in out
+    uint8_t peer[28]            # its socket address
+    uint32_t peer_length
+    bint dirty
+    bint told_spent
+
 cdef struct Link:
     Lane* lanes[WIRE_LANES_MAX]  # by index, those of this worker; NULL: none
+    UdpLane* udp_lanes[WIRE_LANES_MAX]  # those by which datagrams go; NULL: they go by the lane
     Gauge* gauge                # owned: one reference
     Renewals renewals
     uint8_t binding[32]
@@ -136,6 +179,10 @@ cdef struct Shard:
     Lane* lanes
     Lane* unread
     Lane* dirty_lanes
+    UdpSocket* udp_sockets      # owned
+    UdpLane* udp_lanes          # owned
+    UdpLane* dirty_udp_lanes
+    Map udp_tokens              # token -> UdpLane
     Stream* dirty_streams       # first and last of those with bytes for the application
     Stream* dirty_last
     Stream* waiting             # streams that wait for a route

@@ -101,6 +101,11 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
                           uint32_t* code) noexcept nogil
 
+# Open DATAGRAMS of a flow, whichever way they came. RESULT_DUPLICATE: ignore it. The other results are those of
+# session_frame.
+cdef Result session_rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame,
+                                 uint8_t* wire) noexcept nogil
+
 # Handle an opened frame of a flow that is neither BUNDLE nor DATAGRAMS. The results are those of session_frame.
 cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
                        uint32_t* code) noexcept nogil

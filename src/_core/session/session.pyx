@@ -355,7 +355,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         return RESULT_UNKNOWN_FLOW
     flow[0] = mine
     if frame.type == FRAME_DATAGRAMS:
-        return rx_datagrams(shard, session, mine, frame, wire)
+        return session_rx_datagrams(shard, session, mine, frame, wire)
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
         counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
@@ -377,7 +377,8 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     return session_rx(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 
 
-cdef Result rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame, uint8_t* wire) noexcept nogil:
+cdef Result session_rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame,
+                                 uint8_t* wire) noexcept nogil:
     cdef Result answer = flow_open_datagrams(flow, frame, wire, shard.now_us)
     if answer == RESULT_OK:
         counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)

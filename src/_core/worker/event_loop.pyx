@@ -14,11 +14,13 @@ from pcgrelay._core.worker.datagram_sockets cimport datagram_overflows
 from pcgrelay._core.worker.direct_io cimport direct_io_serve
 from pcgrelay._core.edge.streams cimport edge_abort, edge_timer
 from pcgrelay._core.base.handle cimport (
-    HANDLE_DATAGRAMS, HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle,
+    HANDLE_DATAGRAMS, HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, HANDLE_UDP_LANES,
+    Handle,
 )
 from pcgrelay._core.handover.shard cimport handover_wipe
 from pcgrelay._core.link.lane cimport lane_forgive
-from pcgrelay._core.link.shard cimport Lane, Link, Shard, shard_events_pass
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, UdpSocket, shard_events_pass
+from pcgrelay._core.link.udp_lane cimport udp_lane_ticks
 from pcgrelay._core.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, aligned_alloc, close,
     epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, sigfillset,
@@ -48,6 +50,7 @@ from pcgrelay._core.worker.lane_io cimport (
 )
 from pcgrelay._core.base.wire cimport CODE_DRAINING
 from pcgrelay._core.worker.sockets cimport sockets_keep_alive
+from pcgrelay._core.worker.udp_io cimport udp_io_event, udp_io_flush, udp_io_stop
 from pcgrelay._core.worker.worker cimport (
     WORKER_PORTS, WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
@@ -151,6 +154,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     rounds_drop(self)
     app_unlisten(self, -1)
     app_deliver(self)
+    udp_io_stop(self)
     free_deferred(self, True)
     drop_paths(shard)
     tables_drop(shard.tables)
@@ -160,6 +164,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     map_free(&shard.outs)
     map_free(&shard.paths)
     map_free(&shard.sessions)
+    map_free(&shard.udp_tokens)
     ports_free(&shard.ports, &shard.pool)
     pool_stop(&shard.pool)
     datagram_io_stop(self)
@@ -217,6 +222,8 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
             app_accept(self, <Listener*>handle)
         elif handle.kind == HANDLE_DATAGRAMS:
             datagram_io_clients(self, <Listener*>handle)
+        elif handle.kind == HANDLE_UDP_LANES:
+            udp_io_event(self, <UdpSocket*>handle)
         else:
             orders_take(self)
     app_deliver(self)
@@ -231,6 +238,8 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     # Serving and ticking can end streams and sessions; delivering can give credit back; both may make lanes dirty.
     app_deliver(self)
     lane_io_flush(self)
+    if shard.dirty_udp_lanes != NULL:
+        udp_io_flush(self)
     free_deferred(self, False)
     shard_events_pass(shard, &wake)
     if wake:
@@ -247,6 +256,7 @@ cdef bint loop_quiesce(Worker* self) noexcept nogil:
         rounds_go_on(self, ROUND_STREAMS)
     app_deliver(self)
     lane_io_flush(self)
+    udp_io_flush(self)
     free_deferred(self, False)
     shard_events_pass(&self.shard, &wake)
     if wake:
@@ -291,6 +301,8 @@ cdef void tick(Worker* self) noexcept nogil:
         if answer != RESULT_OK:
             lane_io_end(self, lane, answer, lane_io_code(answer))
         lane = following
+    if shard.udp_lanes != NULL:
+        udp_lane_ticks(shard, away_us)
     while True:
         session = session_next(shard, &at)
         if session == NULL:
@@ -346,7 +358,12 @@ cdef void free_deferred(Worker* self, bint all) noexcept nogil:
     cdef Lane* lane
     cdef Lane* kept = NULL
     cdef Listener* listener
+    cdef UdpSocket* socket
     cdef Dial* dial
+    while self.closed_udp_sockets != NULL:
+        socket = self.closed_udp_sockets
+        self.closed_udp_sockets = socket.next
+        free(socket)
     while self.deferred_dials != NULL:
         dial = self.deferred_dials
         self.deferred_dials = dial.next

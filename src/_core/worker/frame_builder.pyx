@@ -11,19 +11,23 @@ from pcgrelay._core.edge.streams cimport EDGE_BULK, edge_abort, edge_check_done,
 from pcgrelay._core.stream.flow cimport Flow, flow_bears_bulk, flow_bears_reads, flow_has_room
 from pcgrelay._core.stream.stream_list cimport StreamList, list_pop, list_push
 from pcgrelay._core.link.shard cimport (
-    LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_BRISK_US, LANE_WIRE, Lane, Shard, flow_lane,
+    LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_BRISK_US, LANE_WIRE, Lane, Shard, UdpLane, flow_lane,
 )
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
-from pcgrelay._core.session.datagrams cimport session_datagrams, session_datagrams_begin, session_takes_datagrams
+from pcgrelay._core.link.udp_lane cimport udp_lane_bears
+from pcgrelay._core.session.datagrams cimport (
+    session_datagrams, session_datagrams_begin, session_takes_datagrams, session_udp_lane,
+)
 from pcgrelay._core.session.session cimport flow_session, session_bundle
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream,
 )
 from pcgrelay._core.base.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
+from pcgrelay._core.worker.packet_builder cimport packet_builder_serve
 from pcgrelay._core.worker.worker cimport WORKER_FRAMES, Worker
 
 
@@ -106,8 +110,11 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
 cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Result answer
+    cdef UdpLane* udp = session_udp_lane(flow)
     cdef Buf* buf
     cdef uint32_t room, used
+    if udp != NULL and udp_lane_bears(shard, udp, 0) and not packet_builder_serve(self, flow, udp, sent):
+        return False
     while flow.datagrams.head != NULL:
         # Before they leave their queues, where they may wait and are counted once.
         answer = session_datagrams_begin(shard, flow)
@@ -129,6 +136,9 @@ cdef bint serve_datagrams(Worker* self, Flow* flow, bint* sent) noexcept nogil:
         if used == 0:
             buf_drop(&shard.pool, buf)
             continue
+        if udp != NULL:
+            # It counts those that are too long for it.
+            udp_lane_bears(shard, udp, used)
         answer = session_datagrams(shard, flow, buf, used)
         if answer != RESULT_OK:
             edge_session_fail(shard, flow_session(flow), answer)

@@ -9,7 +9,7 @@ from pcgrelay._core.edge.associations cimport association_leave
 from pcgrelay._core.stream.flow cimport Flow, flow_stream_next
 from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS, HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
-from pcgrelay._core.link.shard cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard, UdpSocket
 from pcgrelay._core.base.linux cimport (
     APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, monotonic_us,
 )
@@ -23,6 +23,7 @@ from pcgrelay._core.stream.stream cimport Association, Dial, Stream
 from pcgrelay._core.worker.datagram_sockets cimport (
     PORTS_QUIET_S, datagram_clients, datagram_port_rests, datagram_restore,
 )
+from pcgrelay._core.worker.udp_io cimport udp_io_watch
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_PORTS, Listener, Worker, worker_watch
 
 # Tags in the container of a worker continue those of its shard, and never change their meaning either.
@@ -215,6 +216,7 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
     cdef Session* session
     cdef Stream* stream = worker.shard.waiting
     cdef Listener* listener = worker.listeners
+    cdef UdpSocket* udp = worker.shard.udp_sockets
     cdef bint good = True
     cdef uint32_t at = 0
     cdef uint32_t i
@@ -234,6 +236,9 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
             if session.flows[i] != NULL:
                 good = good and watch_flow(worker, session.flows[i])
         session = session_next(&worker.shard, &at)
+    while udp != NULL:
+        good = good and udp_io_watch(worker, udp)
+        udp = udp.next
     while listener != NULL:
         # Another worker reads that of which this one has a copy.
         good = good and (listener.origin != 0 or worker_watch(worker, &listener.handle, EPOLLIN, EPOLL_CTL_ADD))

@@ -21,6 +21,7 @@ from pcgrelay._core.link.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.worker.app_io cimport app_deliver_lent
 from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_own_counted
 from pcgrelay._core.link.relay cimport relay_frame, relay_lane_down, relay_lost, relay_own
+from pcgrelay._core.link.udp_lane cimport UDP_LINK, udp_lane_end_all
 from pcgrelay._core.base.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, RESULT_UNKNOWN_FLOW, Result, result_code,
@@ -267,6 +268,7 @@ cdef void lane_io_link_end(Worker* self, Link* link, uint32_t code) noexcept nog
         if lane.link == link:
             lane_io_end(self, lane, RESULT_LOCAL_CLOSE, code)
         lane = following
+    udp_lane_end_all(&self.shard, link, NULL, UDP_LINK)
     link_remove(&self.shard, link)
 
 

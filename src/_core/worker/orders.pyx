@@ -19,7 +19,8 @@ from pcgrelay._core.link.mailbox cimport (
     ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_NUDGE, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_PORTS, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE,
     ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM,
-    ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder, LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder,
+    ORDER_TABLES, ORDER_UDP_LANE, ORDER_UDP_LANE_BEGIN, ORDER_UDP_LANE_CLOSE, ORDER_UDP_SOCKET, ORDER_UDP_SOCKET_CLOSE,
+    ORDER_UNLISTEN, DrainOrder, LeadOrder, LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder,
     Settings, mailbox_drain, order_free,
 )
 from pcgrelay._core.worker.app_io cimport app_adopt, app_drain, app_listen, app_unlisten
@@ -33,6 +34,9 @@ from pcgrelay._core.session.session cimport Session, session_add, session_find, 
 from pcgrelay._core.worker.rounds cimport rounds_begin
 from pcgrelay._core.worker.lane_io cimport lane_io_add, lane_io_link_end
 from pcgrelay._core.base.wire cimport FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.worker.udp_io cimport (
+    udp_io_begin, udp_io_close, udp_io_lane, udp_io_socket, udp_io_socket_close,
+)
 from pcgrelay._core.worker.worker cimport Worker, worker_woken
 
 crypto_bind()
@@ -145,6 +149,21 @@ cdef void apply_order(Worker* self, Order* order) noexcept nogil:
         ports_set(&shard.ports, order.args.ports)
     elif order.kind == ORDER_DATAGRAMS:
         datagram_io_batch(self, order)
+    else:
+        apply_udp_order(self, order)
+
+
+cdef void apply_udp_order(Worker* self, Order* order) noexcept nogil:
+    if order.kind == ORDER_UDP_SOCKET:
+        udp_io_socket(self, order)
+    elif order.kind == ORDER_UDP_SOCKET_CLOSE:
+        udp_io_socket_close(self, order)
+    elif order.kind == ORDER_UDP_LANE:
+        udp_io_lane(self, order)
+    elif order.kind == ORDER_UDP_LANE_BEGIN:
+        udp_io_begin(self, order)
+    elif order.kind == ORDER_UDP_LANE_CLOSE:
+        udp_io_close(self, order)
 
 
 cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.edge.clients cimport Clients
-from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.link.shard cimport Shard, UdpSocket
 from pcgrelay._core.base.linux cimport mmsghdr, pthread_t
 from pcgrelay._core.link.mailbox cimport Mailbox, NudgeOrder, Outbox
 from pcgrelay._core.base.map cimport Map
@@ -71,6 +71,7 @@ cdef struct Worker:
     Listener* listeners         # owned
     Listener* deferred_listeners  # closed in this turn: epoll's events may still name them
     Dial* deferred_dials          # the same
+    UdpSocket* closed_udp_sockets  # the same
     Round* rounds               # owned
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
     uint32_t serials            # the greatest number of a listener of datagrams
