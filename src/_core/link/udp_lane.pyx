@@ -59,6 +59,7 @@ cdef UdpLane* udp_lane_start(Shard* shard, Link* link, UdpSocket* socket, uint32
         return NULL
     lane.next = shard.udp_lanes
     shard.udp_lanes = lane
+    count(shard, lane)
     return lane
 
 
@@ -99,13 +100,15 @@ cdef UdpLane* udp_lane_find(Shard* shard, uint32_t link, uint32_t number) noexce
     return lane
 
 
-cdef void tell(Shard* shard, uint32_t kind, const UdpLane* lane, uint32_t reason, bint closed) noexcept nogil:
+# Its figures show it by then.
+cdef void tell(Shard* shard, uint32_t kind, UdpLane* lane, uint32_t reason, bint closed) noexcept nogil:
     cdef Event* event = shard_event(shard, kind)
     event.data.lane.link = lane.link.number
     event.data.lane.index = lane.index
     event.data.lane.number = lane.number
     event.data.lane.reason = reason
     event.data.lane.code = closed
+    count(shard, lane)
 
 
 cdef void udp_lane_tell_refused(Shard* shard, uint32_t link, uint32_t index, uint32_t number) noexcept nogil:
@@ -131,7 +134,6 @@ cdef void udp_lane_end(Shard* shard, UdpLane* lane, UdpReason reason) noexcept n
         lane.link.udp_lanes[lane.index] = NULL
     map_remove(&shard.udp_tokens, lane.token)
     lane.probes.state = UDP_CLOSED
-    count(shard, lane)
     tell(shard, EVENT_UDP_LANE_DOWN, lane, reason, True)
     udp_lane_drop_out(shard, lane)
     epoch_wipe(&lane.tx)
