@@ -23,6 +23,8 @@ from pcgrelay.clearance_checks import clearance_findings
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config, ImportSettings
 from pcgrelay.config.inventory import load_inventory
+from pcgrelay.config.source import shown_path
+from pcgrelay.config.udp_lanes import udp_lane_ports
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.finding import ERROR, OK, WARNING, Finding, bad, doubtful, good, of_dates
@@ -368,6 +370,8 @@ def _admin(config: Config, running: bool, is_start: bool) -> Finding:
 def _ports(config: Config, running: bool) -> Iterator[Finding]:
     for number, listen in enumerate(config.listens, 1):
         yield _port(f"listen[{number}].address", listen.address, running)
+    for key, address in udp_lane_ports(config):
+        yield _udp_lane_port(shown_path(key), address, running)
     for number, export in enumerate(config.exports, 1):
         for place, address in enumerate(export.also, 1):
             yield _port(f"export[{number}].also[{place}]", address, running)
@@ -377,6 +381,15 @@ def _ports(config: Config, running: bool) -> Iterator[Finding]:
     for table, each in config.readers.items():
         if each.listen is not None:
             yield _port(f"{table}.listen", each.listen, running)
+
+
+def _udp_lane_port(where: str, address: Address, running: bool) -> Finding:
+    """A port that cannot be had keeps no node from running: the datagrams of its lanes go over TCP."""
+    found = _port(where, address, running)
+    if found.level != OK:
+        sentence = f"The port of UDP lanes {address} cannot be had: their datagrams go over TCP."
+        return doubtful(where, sentence, "Free it, or write another udp_port.")
+    return good(where, f"The port of UDP lanes {address} can be had.")
 
 
 def _also(number: int, entry: ImportSettings) -> Iterator[tuple[str, Address]]:

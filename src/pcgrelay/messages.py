@@ -251,6 +251,16 @@ class AdvertGet(Struct, tag=19, array_like=True, frozen=True):
     edge: Identity
 
 
+class DatagramLane(Struct, tag=20, array_like=True, frozen=True):
+    """The offer of a UDP lane by the dialler of a link, or the acceptor's answer (docs/protocol.md, 9.14)."""
+
+    index: U16
+    number: U32
+    token: U32  # 0 in an answer: there is no lane, and `code` says why
+    port: U16
+    code: U16 = 0
+
+
 Message = (
     Hello
     | Beat
@@ -271,11 +281,12 @@ Message = (
     | Witness
     | Want
     | AdvertGet
+    | DatagramLane
 )
 
 # msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LIMITS = dict.fromkeys(range(1, 20), ORDINARY_LIMIT_BYTES) | {
+_LIMITS = dict.fromkeys(range(1, 21), ORDINARY_LIMIT_BYTES) | {
     3: MESSAGE_LIMIT_BYTES,
     15: PIECE_MESSAGE_LIMIT_BYTES,
     17: WITNESS_LIMIT_BYTES,

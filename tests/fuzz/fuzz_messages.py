@@ -37,6 +37,7 @@ MESSAGES: list[messages.Message] = [
     messages.Witness(2, b"x"),
     messages.Want(("*@kent.police.example", "custody@kent.police.example"), (IDENTITY,)),
     messages.AdvertGet(IDENTITY),
+    messages.DatagramLane(1, 5, 7, 7_400),
 ]
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))

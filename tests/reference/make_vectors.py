@@ -19,6 +19,7 @@ from tests.reference import (
     vectors_sequences,
     vectors_twins,
     vectors_udp,
+    vectors_udp_offers,
     vectors_witness,
 )
 
@@ -41,6 +42,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "bundles": vectors_bundles.bundles,
     "twins": vectors_twins.twins,
     "interest": vectors_interest.interest,
+    "datagram_lane": vectors_udp_offers.offers,
     "witness": vectors_witness.witness,
     "audit_tree": vectors_audit.tree,
     "audit_note": vectors_audit.note,

@@ -26,4 +26,5 @@ ALL: list[m.Message] = [
     m.Witness(1, b"old 0\n\n", (b"vkey",)),
     m.Want(("custody@a.example",), ("spiffe://a",)),
     m.AdvertGet("spiffe://a"),
+    m.DatagramLane(1, 5, 0xDEADBEEF, 7_402),
 ]

@@ -25,6 +25,7 @@ from pcgrelay.admin.status import (
     StrayStatus,
     WitnessStatus,
 )
+from pcgrelay.admin.udp_lanes import UdpLanesStatus
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus, ListStatus
 from pcgrelay.admin.waiting import WaitingStatus
 from pcgrelay.dataplane.events import StreamEnd
@@ -62,6 +63,7 @@ DRILLS = DrillsStatus(
     dues=(DrillDueStatus(kind="backup", subject=SERVICE, due_s=1.0, overdue=True),),
     last=(DrillLastStatus(kind="backup", subject=SERVICE, result="failed", timestamp_s=1.0),),
 )
+UDP_LANES = UdpLanesStatus(up=1, lanes=2, rtt_ms=1.0)
 LISTENERS = tuple(ListenerStatus(name=name) for name in ("listen", "also-1"))
 
 
@@ -72,7 +74,7 @@ def all_metrics_text() -> str:
     exported = replace(HEALTHY.services[1], strays=(StrayStatus(organisation=MET),))
     told = replace(
         HEALTHY,
-        links=(*HEALTHY.links, replace(HEALTHY.links[0], address="192.0.2.1:7000", nth=2)),
+        links=(*HEALTHY.links, replace(HEALTHY.links[0], address="192.0.2.1:7000", nth=2, udp=UDP_LANES)),
         discoveries=(DiscoveryStatus(discover="x", bearer="psn", wanted=2, up=2, relays=3, answered=True),),
         services=(imported, exported),
         cutovers=(CutoverLine(service=SERVICE, phase="soaking"),),

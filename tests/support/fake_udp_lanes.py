@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tests.support.fake_outlets import CoreError
 
+NUMBERS_APART = 64
 EVENT_UDP_LANE_UP, EVENT_UDP_LANE_DOWN, EVENT_UDP_LANE_SPENT = 19, 20, 21
 
 
@@ -65,7 +66,9 @@ class UdpLanes:
         self, link: int, index: int, number: int, *, token: int, host: str, port: int, socket: int
     ) -> int:
         known = self._link(link)
-        if number in known.used:
+        greatest = max(known.used, default=-1)
+        low, high = (greatest - NUMBERS_APART, greatest + NUMBERS_APART) if known.used else (0, NUMBERS_APART - 1)
+        if number in known.used or not low <= number <= high:
             raise CoreError("used-number")
         known.used.add(number)
         lane = self._udp_lane(link, index, number, socket)

@@ -130,6 +130,18 @@ def _links(families: Families, status: Status) -> None:
     family("link_probe_loss_ratio", "gauge", "Probes late or lost.", [(at, link.loss) for at, link in links])
     family("link_sent_bytes_total", "counter", "Bytes sent.", [(at, link.sent_bytes) for at, link in links])
     family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
+    udp = [(at, link.udp) for at, link in links if link.udp is not None]
+    family(
+        "link_udp_lanes", "gauge", "UDP lanes that are up, where both ends have them.", [(at, u.up) for at, u in udp]
+    )
+    family("link_udp_loss_ratio", "gauge", "Packets lost on UDP lanes.", [(at, u.loss) for at, u in udp])
+    rtts = [(at, u.rtt_ms / 1000) for at, u in udp if u.rtt_ms is not None]
+    family("link_udp_rtt_seconds", "gauge", "Round trip of probes on UDP lanes.", rtts)
+    sent, taken = "Packets sent on UDP lanes.", "Packets taken from UDP lanes."
+    family("link_udp_sent_packets_total", "counter", sent, [(at, u.sent_packets) for at, u in udp])
+    family("link_udp_taken_packets_total", "counter", taken, [(at, u.taken_packets) for at, u in udp])
+    late = "Packets of UDP lanes that were refused: late, replayed, changed or malformed."
+    family("link_udp_refused_packets_total", "counter", late, [(at, u.refused_packets) for at, u in udp])
 
 
 def _neighbours(families: Families, status: Status) -> None:

@@ -14,6 +14,7 @@ from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.discovery import DiscoveryStatus
 from pcgrelay.admin.fleet_answers import FleetStatus
 from pcgrelay.admin.rules import RuleStatus
+from pcgrelay.admin.udp_lanes import UdpLanesStatus
 from pcgrelay.admin.validity import CredentialsStatus
 from pcgrelay.admin.waiting import WaitingStatus
 
@@ -63,6 +64,7 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     authenticated_s: float | None = None  # how long ago both ends last proved their identities
     until: str = ""  # when the first certificate of the peer's chain ends
     discover: str = ""  # the name of DNS that led to the peer, who is empty until one has answered; empty: the file
+    udp: UdpLanesStatus | None = None  # none: not both ends have UDP lanes
 
 
 class SessionStatus(Struct, frozen=True, kw_only=True):

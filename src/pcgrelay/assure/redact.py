@@ -28,7 +28,7 @@ SHOWN_KEYS = frozenset(
     "new_streams_per_second node organisation outlet page paper path_wait_ms peer peers policy post_quantum "
     "precedence priority probe probe_interval_ms protocol proxy realm reason reference rekey_bytes rekey_frames "
     "rekey_s relay relays renewal_age_s renewal_interval_s role roles service share srv store streams suites "
-    "supported_until transit until weight window wait_ms workers zone assure origin".split()
+    "supported_until transit udp_lanes udp_port until weight window wait_ms workers zone assure origin".split()
 )
 
 

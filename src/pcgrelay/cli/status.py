@@ -29,6 +29,7 @@ from pcgrelay.admin.status import (
     SessionStatus,
     Status,
 )
+from pcgrelay.admin.udp_lanes import udp_lanes_words
 from pcgrelay.admin.validity import brought_lines, validity_line
 from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.cli.marking import marked
@@ -215,6 +216,7 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
             f"cleared for {link.cleared}" if link.cleared else "",
             f"away since {link.away_since}" if link.away_since else "",
             f"found by {link.discover}" if link.discover else "",
+            udp_lanes_words(link.udp),
         ]
         notes = [", ".join(filter(None, unusual))] if any(unusual) else []
         cells = [link.peer or "-", link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]

@@ -10,6 +10,7 @@ from rich.text import Text
 from pcgrelay.admin.clearances import clearance_lines, highest
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, SessionStatus, Status
+from pcgrelay.admin.udp_lanes import udp_lanes_words
 from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.output import Layout, Row, count, counted, duration, milliseconds, percent, size, table_lines
 from pcgrelay.printable import printable
@@ -103,7 +104,7 @@ def _links(status: Status, before: Status | None, seconds: float, width: int) ->
             _rate(link.received_bytes, was.received_bytes if was else None, seconds),
         ]
         lanes = f"{link.lanes_up}/{link.lanes}"
-        cleared = [f"cleared for {link.cleared}"] if link.cleared else []
+        notes = list(filter(None, (f"cleared for {link.cleared}" if link.cleared else "", udp_lanes_words(link.udp))))
         rows.append(
             Row(
                 [
@@ -116,7 +117,7 @@ def _links(status: Status, before: Status | None, seconds: float, width: int) ->
                     percent(link.loss),
                     *rates,
                 ],
-                cleared,
+                [", ".join(notes)] if notes else [],
             )
         )
     columns = ["link", "bearer", "state", "health", ">lanes", ">rtt", ">loss", ">sent", ">received"]

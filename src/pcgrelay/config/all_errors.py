@@ -35,6 +35,7 @@ DOUBTS: dict[str, frozenset[str]] = {
     "drill.kind": frozenset({"node.role", "drill.service", "drill.relay", "drill.bearer"}),
     "import.outlet": frozenset({"import.service", "direct.service", "direct.name"}),
     "import.exercise": frozenset({"import.service", "direct.service", "direct.name"}),
+    "listen.udp_port": frozenset({"node.udp_lanes", "node.workers", "listen.address", "import.listen", "import.also"}),
     "link.peer": frozenset({"link.discover"}),
     "link.address": frozenset({"link.discover"}),
     "link.links": frozenset({"link.discover"}),

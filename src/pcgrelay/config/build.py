@@ -54,6 +54,7 @@ from pcgrelay.config.settings import (
 )
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source, shown_path
+from pcgrelay.config.udp_lanes import refuse_udp_lanes
 from pcgrelay.config.values import SOCKET_PATH_LIMIT, Address, memory_bytes
 from pcgrelay.model import (
     Marking,
@@ -122,6 +123,7 @@ def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
         lanes=table.lanes or workers,
         workers_by_machine=table.workers == 0,
         lanes_by_machine=table.lanes == 0,
+        udp_lanes=table.udp_lanes,
         memory_bytes=memory,
         admin=_admin_path(source, table),
         admin_group=None
@@ -214,6 +216,7 @@ def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> Listen
         bearer=bearer_name(source, where, table.bearer),
         precedence=precedence(table.precedence),
         weight=table.weight,
+        udp_port=table.udp_port or 0,
         paper=paper(source, where, table),
     )
 
@@ -310,6 +313,7 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
         problem = f"an edge exports {EXPORTS_MOST:,} services at most; remove {len(config.exports) - EXPORTS_MOST:,}"
         raise source.refusal(("export", EXPORTS_MOST), problem)
     _refuse_same_listener(source, config)
+    refuse_udp_lanes(source, config)
     refuse_links(source, config)
     refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")
     refuse_same(source, "import", "service", [entry.service for entry in config.imports], "this service")

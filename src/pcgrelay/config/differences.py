@@ -68,7 +68,7 @@ def restart_reason(old: Config, new: Config) -> str | None:
 def differences(old: Config, new: Config) -> tuple[str, ...]:
     """Return the changes as short phrases, in the order of the file; the contents of named files are not compared."""
     return (
-        *_of_table("node", old.node, new.node, ("lanes", "inventory")),
+        *_of_table("node", old.node, new.node, ("lanes", "udp_lanes", "inventory")),
         *_of_table("identity", old.identity, new.identity, ("certificate", "key", "trust", "crl")),
         *_of_table("policy", old.policy, new.policy, new.policy.__struct_fields__),
         *_of_entries("bearer", old.bearers, new.bearers, lambda entry: entry.name),

@@ -57,6 +57,7 @@ class NodeTable(Table, frozen=True, kw_only=True):
     role: Literal["edge", "relay"]
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     lanes: Annotated[int, Meta(ge=0, le=64)] = 0
+    udp_lanes: bool = False
     memory: str = "256MiB"
     admin: str | None = None
     admin_group: str | None = None  # none: the owner only
@@ -111,6 +112,7 @@ class ListenTable(RuleTable, frozen=True, kw_only=True):
     bearer: str = "internet"
     precedence: PrecedenceWord = "default"
     weight: Weight = 100
+    udp_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None  # none: the number of the port of `address`
 
 
 class LinkTable(RuleTable, frozen=True, kw_only=True):
@@ -338,6 +340,7 @@ EXAMPLES = {
     "node.role": 'role = "edge"',
     "node.workers": "workers = 0",
     "node.lanes": "lanes = 0",
+    "node.udp_lanes": "udp_lanes = true",
     "node.memory": 'memory = "256MiB"',
     "node.admin": 'admin = "/run/pcgrelay/kent-1.sock"',
     "node.admin_group": 'admin_group = "adm"',
@@ -374,6 +377,7 @@ EXAMPLES = {
     "listen.bearer": 'bearer = "psn"',
     "listen.precedence": 'precedence = "preferred"',
     "listen.weight": "weight = 50",
+    "listen.udp_port": "udp_port = 7410",
     "link.peer": 'peer = "relay-1.hub.example"',
     "link.address": 'address = "127.0.0.1:7400"',
     "link.discover": 'discover = "_pcgrelay._tcp.relays.example"',

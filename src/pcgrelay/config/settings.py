@@ -38,6 +38,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     admin_group: int | None = None  # the group that may read there, besides the node's own user
     state: Path | None = None  # folder of what outlasts a process
     inventory: Path | None = None  # file of the services that must move; commands read it, not the node
+    udp_lanes: bool = False  # whether datagrams go over UDP to neighbours that do so too
     workers_by_machine: bool = False  # the number of processors, because the file gives none
     lanes_by_machine: bool = False  # as many as workers, because the file gives none
 
@@ -138,7 +139,13 @@ class ListenSettings(Struct, frozen=True, kw_only=True):
     bearer: str
     precedence: Precedence = Precedence.DEFAULT  # of the links that arrive here
     weight: int = 100
+    udp_port: int = 0  # of UDP lanes, at the first worker; 0: as that of `address`
     paper: Paper | None = None
+
+    @property
+    def first_udp_port(self) -> int:
+        """The port of UDP at the first worker; each further worker has the next."""
+        return self.udp_port or self.address.port
 
 
 class LinkSettings(Struct, frozen=True, kw_only=True):

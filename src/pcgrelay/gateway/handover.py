@@ -50,6 +50,7 @@ def to_handover(node: Node) -> NodeHandover:
             link_handshakes=node.local.link_handshakes,
             session_handshakes=node.local.session_handshakes,
             paper_ends=node.rule_ends.to_handover(),
+            udp_sockets=node.link_table.udp_lanes.to_handover(),
         )
     )
 
@@ -83,6 +84,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.lists.restore(handover.lists)
     node.bundles.begin(node.state, handover.bundle)
     node.link_table.restore(handover.links)
+    node.link_table.udp_lanes.restore(handover.udp_sockets)
     node.exchange.restore(handover.entries)
     node.watch.restore(handover.members)
     node.link_totals.restore(handover.link_totals)

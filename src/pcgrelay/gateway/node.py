@@ -407,6 +407,7 @@ class Node:
             events.LaneDown: self.lane_down,
             events.PeerDrains: self.peer_drains,
             events.LinkRenewed: self.link_renewed,
+            **self.link_table.udp_lanes.handlers(),
             events.EventsLost: self.events_lost,
         }
         for kind, handler in self.role.handlers().items():
@@ -465,6 +466,7 @@ class Node:
         self.clocks.tick()
         self.link_table.judge_expiry()
         self.link_table.renewer.renew()
+        self.link_table.udp_lanes.tick()
         figures = self.plane.links()
         self.link_totals.look(self.link_table.links.values(), figures)
         if self.link_table.look(figures):

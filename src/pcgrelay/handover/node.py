@@ -10,7 +10,14 @@ from msgspec import Struct, field
 from pcgrelay.cutover.days import KeptDays, Moment
 from pcgrelay.errors import RunError
 from pcgrelay.figures import Durations, ListenerFigures, OutletFigures
-from pcgrelay.handover.records import EntryHandover, LabelsHandover, LinkHandover, RelayPathHandover, SessionHandover
+from pcgrelay.handover.records import (
+    EntryHandover,
+    LabelsHandover,
+    LinkHandover,
+    RelayPathHandover,
+    SessionHandover,
+    UdpSocketHandover,
+)
 from pcgrelay.handover.traffic import TrafficHandover
 
 VERSION = 3  # 2: adds renewals, and the addresses of links; 3: outlets of imports
@@ -179,6 +186,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     session_handshakes: Durations = field(default_factory=Durations)
     rule_ends: tuple[RuleEndHandover, ...] = ()
     paper_ends: tuple[PaperEndHandover, ...] = ()
+    udp_sockets: tuple[UdpSocketHandover, ...] = ()
     audit: tuple[bytes, ...] = ()  # lines of the audit log that were not written yet, without their numbers
 
 

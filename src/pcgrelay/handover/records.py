@@ -38,6 +38,17 @@ class LinkHandover(Struct, frozen=True, kw_only=True):
     found: tuple[tuple[int, str, int], ...] = ()  # where the host was last: family, number, port; the latest first
 
 
+class UdpSocketHandover(Struct, frozen=True, kw_only=True):
+    """A socket for UDP lanes, which the core hands over."""
+
+    number: int
+    worker: int
+    host: str  # numeric
+    asked: int  # the port that was asked for; 0: any
+    port: int
+    links: tuple[int, ...] = ()  # which use it
+
+
 class PathHandover(Struct, frozen=True, kw_only=True):
     """An edge's end of an open path."""
 

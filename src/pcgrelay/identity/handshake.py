@@ -49,6 +49,7 @@ WITNESS = "witness-1"  # feature of links: WITNESS
 INTEREST = "interest"  # feature of links: WANT
 CHAIN_HASH = "chain-hash"  # feature of links: ADVERT with a digest for the chain, and ADVERT_GET
 DATAGRAMS = "datagrams"  # feature of links and sessions: services of datagrams
+UDP_LANES = "udp-lanes"  # feature of links: DATAGRAM_LANE; listed by a node whose file has udp_lanes
 ACK_64K = "ack-64k"  # feature of sessions: ACK after 64 KiB
 SESSION_FEATURES = (SESSION_CLASS, DATAGRAMS, ACK_64K)
 LINK_FEATURES = (OBJECTS, BUNDLES, TWINS, WITNESS, INTEREST, CHAIN_HASH, DATAGRAMS)

@@ -18,7 +18,7 @@ from pcgrelay.figures import Durations
 from pcgrelay.identity.certificates import IdentityRefused, Refusal, identity_of, read_identity
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
-from pcgrelay.identity.handshake import HandshakeParameters, session_cap
+from pcgrelay.identity.handshake import LINK_FEATURES, UDP_LANES, HandshakeParameters, session_cap
 from pcgrelay.identity.lists import RevocationList, is_revoked, lists_in_force, received_of, with_received
 from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
@@ -194,7 +194,8 @@ class LocalIdentity:
     def link_parameters(self) -> HandshakeParameters:
         """Return what this node offers for a link."""
         node = self.config.node
-        return self._parameters(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
+        parameters = self._parameters(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
+        return replace(parameters, link_features=(*LINK_FEATURES, UDP_LANES)) if node.udp_lanes else parameters
 
     def session_parameters(
         self, session: bytes, marking: int, priority: int, flows: int, cap: int

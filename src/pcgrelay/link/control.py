@@ -73,6 +73,16 @@ class ControlConnection:
         return self._ended is not None
 
     @property
+    def ends(self) -> tuple[str, str] | None:
+        """The numeric addresses of this side and of the peer; None: the connection has ended."""
+        if self.has_ended():
+            return None
+        try:
+            return str(self._sock.getsockname()[0]), str(self._sock.getpeername()[0])
+        except OSError:
+            return None
+
+    @property
     def is_stuck(self) -> bool:
         """Whether TCP backs off, so that nothing sent now arrives soon."""
         return not self.has_ended() and backs_off(self._sock)

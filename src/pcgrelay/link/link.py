@@ -41,12 +41,10 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
-# How long a replaced link keeps its working lanes at most. Its paths move in a few round trips, but may have to wait
-# for another node that dials with a back-off.
+# How long a replaced link keeps its working lanes at most: its paths may wait for a node that dials with back-off.
 GIVE_WAY_MS = 10_000
 REFUSED_BY_PEER = f"goodbye_{code_name(Code.REFUSED)}"
-# How many messages a neighbour may send: far more than set-up and catalogue need (docs/protocol.md, 8).
-MESSAGES_AT_ONCE = 20_000
+MESSAGES_AT_ONCE = 20_000  # of a neighbour: far more than set-up and catalogue need (docs/protocol.md, 8)
 MESSAGES_EACH_SECOND = 2_000
 
 
@@ -94,7 +92,6 @@ class Link:
         connect: Callable[[], Awaitable[socket.socket]] | None,
     ) -> None:
         """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here.
-
         With a connection that is lost it is one that another process has handed over, as `inherited` makes it.
         """
         self.number = number
@@ -131,9 +128,8 @@ class Link:
         self._lanes: Lanes | None = None  # only if this node dials
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.changed_ms = self.opened_ms  # when the present state, or the lack of lanes, began
-        self._beats_missed = 0
+        self._beats_missed = self._beat_token = 0
         self._beat_sent_ms = self.opened_ms
-        self._beat_token = 0
         self._bucket = TokenBucket(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
         self._unknown_before = 0  # on control connections before this one
         self._was_stuck = False
@@ -195,6 +191,11 @@ class Link:
     def backlog_bytes(self) -> int:
         """Bytes of messages that are queued and not yet given to the kernel."""
         return self._outlet.backlog_bytes
+
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """The numeric addresses of its control connection, here and there; None: that has ended."""
+        return self._outlet.ends
 
     @property
     def _is_stuck(self) -> bool:
@@ -392,7 +393,6 @@ class Link:
 
     def lanes_looked_at(self, *, heard: bool) -> None:
         """Check once a second for a stuck control connection. heard: the lanes have received something since.
-
         If the lanes work and the connection was stuck before and still is, only the connection is lost: it is reset.
         """
         is_stuck = self.state is LinkState.UP and self._is_stuck

@@ -5,7 +5,7 @@ lost, the old link is closed only once the new one is up. Several accepted links
 use different bearers, which this end cannot tell apart: of these only links without a control connection, or beyond
 LINKS_ALIKE_MOST, are replaced.
 
-`dialler` dials links, `renewer` renews them.
+`dialler` dials links, `renewer` renews them, `udp_lanes` keeps their UDP lanes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.link.renewer import LinkRenewer
 from pcgrelay.link.restore import link_handover, restore_link, restored_places, restored_settings
+from pcgrelay.link.udp_lanes import UdpLanes
 from pcgrelay.log.events import (
     Emit,
     Failure,
@@ -43,7 +44,7 @@ from pcgrelay.log.events import (
     LinkRenewed,
     LinkUp,
 )
-from pcgrelay.messages import Code, Message, code_name
+from pcgrelay.messages import Code, DatagramLane, Message, code_name
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.rules import link_refusal, relay_refusal
 
@@ -77,6 +78,7 @@ class LinkTable:
         self._shut_out: set[NodeId] = set()  # neighbours whose last answer was a refusal of this node
         self.dialler = Dialler(self, local, emit, clock)
         self.renewer = LinkRenewer(self, plane, local, emit, clock)
+        self.udp_lanes = UdpLanes(local, self.links, self.refused, plane, emit, clock)
 
     def start(self) -> None:
         """Start to dial the links that the configuration names."""
@@ -89,6 +91,7 @@ class LinkTable:
         self._retire_dialled()
         self._retire_accepted()
         self.judge()
+        self.udp_lanes.apply()
 
     def _retire_dialled(self) -> None:
         """Retire links that the file does not have any more, those too that the dialler is about to replace."""
@@ -302,6 +305,7 @@ class LinkTable:
         self._retire_dialled()
         self._retire_accepted()
         self._judge(self._refusal_of)
+        self.udp_lanes.judge_restored()
 
     def _is_found(self, link: Link, settings: LinkSettings) -> bool:
         """Return whether the configuration still allows a link to a relay that DNS led to."""
@@ -331,6 +335,7 @@ class LinkTable:
             )
         )
         self._observer.link_up(link)
+        self.udp_lanes.link_up(link)
         for old in replaced:
             old.give_way("replaced")
 
@@ -340,7 +345,10 @@ class LinkTable:
         self._observer.link_control_lost(link, reason)
 
     def link_message(self, link: Link, message: Message) -> None:
-        self._observer.link_message(link, message)
+        if isinstance(message, DatagramLane):
+            self.udp_lanes.receive(link, message)
+        else:
+            self._observer.link_message(link, message)
 
     def link_drains(self, link: Link) -> None:
         self._observer.link_drains(link)
@@ -397,6 +405,7 @@ class LinkTable:
                 wanted=_is_wanted(link, reason),
             )
         )
+        self.udp_lanes.link_down(link)
         self._observer.link_down(link, reason)
 
     # -- the table ---------------------------------------------------------------------------------------------

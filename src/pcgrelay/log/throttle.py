@@ -23,6 +23,8 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "link.control_lost": ("peer", "reason"),
     "link.failed": ("peer", "reason"),
     "lane.down": ("peer", "reason"),
+    "link.udp_lane_up": ("peer",),
+    "link.udp_lane_down": ("peer", "reason"),
     "handshake.refused": ("purpose", "reason", "peer"),
     "clock.skew": ("peer",),
     "listener.paused": ("reason",),

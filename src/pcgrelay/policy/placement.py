@@ -166,6 +166,8 @@ NODE = Table(
         Key("role", lambda node: node.role.title, judging.widens),
         _local("workers"),
         _local("lanes"),
+        # Over them goes nothing that does not go over the others, sealed as well; to another machine they are nothing.
+        _local("udp_lanes"),
         Key("memory", _of("memory_bytes"), judging.neutral, is_local=True),
         _local("admin"),
         _group("admin_group"),
@@ -233,6 +235,7 @@ LISTEN = Table(
         Key("address", _text_of("address"), judging.neutral, is_local=True),
         *_named("bearer"),
         *_order(),
+        Key("udp_port", lambda listen: listen.udp_port or None, judging.neutral, is_local=True),
         *_papers(),
     ),
     title=lambda listen: f"{listen.address} on {listen.bearer}",

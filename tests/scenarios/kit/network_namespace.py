@@ -52,6 +52,10 @@ class Network:
         """Drop all packets of these ports from now on."""
         self._rule(*(f"{way} {port} drop" for port in ports for way in ("tcp dport", "tcp sport")))
 
+    def drop_udp(self, *ports: int) -> None:
+        """Drop all packets of UDP of these ports from now on; those of TCP pass."""
+        self._rule(*(f"{way} {port} drop" for port in ports for way in ("udp dport", "udp sport")))
+
     def drop_between(self, *ends: tuple[int, int]) -> None:
         """Drop what these connections send and receive, named by their two ports."""
         self._rule(*(f"tcp sport {a} tcp dport {b} drop" for near, far in ends for a, b in ((near, far), (far, near))))
