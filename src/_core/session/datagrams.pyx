@@ -9,6 +9,7 @@ from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.lane_send cimport lane_backlog, lane_reserve
 from pcgrelay._core.link.shard cimport LANE_BACKLOG_SMALL, Shard, UdpLane, flow_lane
 from pcgrelay._core.link.udp_lane cimport udp_lane_push
+from pcgrelay._core.session.former cimport former_frame, former_takes
 from pcgrelay._core.session.session cimport (
     SESSION_GAUGE_SENT_BYTES, Session, flow_session, session_emit, session_fit, session_rx_datagrams,
     session_step_if_due,
@@ -72,7 +73,11 @@ cdef Result session_rx_packet(Shard* shard, const UdpLane* lane, const Frame* fr
                               Flow** flow) noexcept nogil:
     cdef Session* session = <Session*>map_find(&shard.labels, frame.flow)
     flow[0] = NULL
-    if session != NULL and session.link == lane.link.number and lane.index < session.flow_count:
+    if session == NULL:
+        session = <Session*>map_find(&shard.candidates, frame.flow)
+        if session != NULL and former_takes(shard, session, lane.link.number, lane.index, frame):
+            return former_frame(shard, session, lane.index, frame, wire, flow)
+    elif session.link == lane.link.number and lane.index < session.flow_count:
         flow[0] = session.flows[lane.index]
     if flow[0] == NULL:
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)

@@ -100,11 +100,10 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
             unlist(shard, flow)
             flow_stop(flow, &shard.pool)
             pool_free(&shard.pool, flow, sizeof(Flow))
-    if session.in_label != 0 and map_find(&shard.labels, session.in_label) == session:
-        map_remove(&shard.labels, session.in_label)
+    session_unlabel(&shard.labels, session, session.in_label)
+    session_unlabel(&shard.candidates, session, session.former.in_label)
     for i in range(SESSION_CANDIDATES):
-        if session.candidates[i].in_label != 0:
-            map_remove(&shard.candidates, session.candidates[i].in_label)
+        session_unlabel(&shard.candidates, session, session.candidates[i].in_label)
     if session_find(shard, session.number) == session:
         map_remove(&shard.sessions, session.number)
     if session.gauge != NULL:

@@ -252,7 +252,9 @@ cdef void send(Worker* self, UdpLane* lane, Buf* buf) noexcept nogil:
                 continue
             # The first one was refused.
             if errno == EMSGSIZE:
-                probes_shorten(&lane.probes)
+                # Once for all that were sealed before it was known.
+                if runs.vectors[at].iov_len <= WIRE_UDP_HEAD + WIRE_PREFIX + lane.probes.longest:
+                    probes_shorten(&lane.probes)
             elif runs.packets[at] > 1 and (errno == EINVAL or errno == EIO or errno == EOPNOTSUPP):
                 # This system, or the interface, does not cut it; or a packet is too long, which shows then.
                 lane.socket.uncut = plain = True
