@@ -10,9 +10,9 @@ from pcgrelay._core.link.gauge cimport (
     UDP_GAUGE_VALUES, Gauge, gauge_udp_at,
 )
 from pcgrelay._core.link.mailbox cimport (
-    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
-    EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, EVENT_UDP_LANE_DOWN,
-    EVENT_UDP_LANE_SPENT, EVENT_UDP_LANE_UP, Event,
+    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_AGREED, EVENT_SESSION_MOVED,
+    EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END,
+    EVENT_UDP_LANE_DOWN, EVENT_UDP_LANE_SPENT, EVENT_UDP_LANE_UP, Event,
     LaneEvent, NudgeOrder, SessionEvent, SetupEvent, StreamEndEvent,
 )
 from pcgrelay._core.link.udp_lane cimport UDP_REASONS
@@ -124,6 +124,8 @@ cdef tuple event_tuple(const Event* event):
         return kind, session.number, session.flow, session.code, session.label
     if kind == EVENT_SESSION_RESUMED:
         return kind, session.number, session.flow
+    if kind == EVENT_SESSION_AGREED:
+        return kind, event.data.renewal.number, event.data.renewal.mix
     if kind == EVENT_SESSION_MOVED:
         return kind, session.number, session.label
     if kind == EVENT_IMPORT_WANTED:

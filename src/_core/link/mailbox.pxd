@@ -240,6 +240,7 @@ cdef enum EventKind:
     EVENT_UDP_LANE_UP = 19
     EVENT_UDP_LANE_DOWN = 20
     EVENT_UDP_LANE_SPENT = 21
+    EVENT_SESSION_AGREED = 22   # a step has shown to an initiator, on one worker, that the responder has told RENEWED
 
 # LANE_UP, LANE_DOWN, UDP_LANE_UP, UDP_LANE_DOWN, UDP_LANE_SPENT
 cdef struct LaneEvent:
@@ -254,11 +255,11 @@ cdef struct DrainEvent:
     uint32_t link
     uint32_t milliseconds
 
-# LINK_RENEWED, SESSION_RENEWED
+# LINK_RENEWED, SESSION_RENEWED, SESSION_AGREED
 cdef struct RenewalEvent:
     uint32_t number             # of the link or session
     uint64_t mix
-    uint64_t serial             # of the order
+    uint64_t serial             # of the order; not of AGREED
 
 # FLOW_UP, SESSION_DOWN, SESSION_STALLED, SESSION_RESUMED, SESSION_MOVED
 cdef struct SessionEvent:
