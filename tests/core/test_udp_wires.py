@@ -122,3 +122,28 @@ def test_one_that_loses_too_much_is_not_used() -> None:
         assert event[4:] in (("loss", False), ("silent", False))
         assert across.near.core.udp_lanes(across.links[0])[0][5] > 100_000 or event[4] == "silent"
         assert ends(across.near) == []
+
+
+def test_until_accept_an_association_goes_by_the_lane() -> None:
+    """Else its first datagrams could come before OPEN, and be dropped."""
+    own = {12 + 48 + 1_200, 12 + 48 + 16}  # PROBE and REPORT
+    seen: list[int] = []
+
+    def makes(packet: bytes) -> list[bytes]:
+        if len(packet) not in own:
+            seen.append(len(packet))
+        return [packet]
+
+    with (
+        Across(relays=0, **PROBES) as across,
+        server(lambda _data, _source: None) as target,
+        Wire(makes) as wire,
+    ):
+        join(across.near, across.far, across.links[0], wire=wire)
+        with client(serve(across, target.address)) as asker:
+            asker.send(b"first")
+            until(lambda: target.seen)
+            assert seen == []
+            # ACCEPT has come when the other edge has opened the target's socket, and this one has heard of it.
+            until(lambda: bool(asker.send(b"next")) and seen)
+        assert set(seen) == {12 + 48 + 16 + len(b"next")}

@@ -77,3 +77,12 @@ cdef uint64_t world_excess(void* world) noexcept nogil
 # Read n bytes at p as a process does that takes over, in a core of this role with so many workers; let it run for a few
 # turns if it took them, and let it go. choice: what its neighbours and applications do. Was it taken?
 cdef int worker_handover_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint8_t choice) noexcept
+
+# One side of a UDP lane: see packets.pxi.
+cdef void* packets_start(uint32_t suite) noexcept nogil
+cdef uint32_t packets_seal(void* way, uint64_t number, const uint8_t* header, const uint8_t* body, uint32_t n,
+                           bint own, uint8_t* out) noexcept nogil
+cdef bint packets_rx(void* way, uint8_t* p, uint32_t n) noexcept nogil
+cdef uint64_t packets_state(void* way) noexcept nogil
+cdef void packets_turn(void* way, uint32_t ms) noexcept nogil
+cdef void packets_end(void* way) noexcept nogil

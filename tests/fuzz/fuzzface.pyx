@@ -9,7 +9,7 @@ from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from pcgrelay._core.crypto.aead cimport Aead, aead_load
-from pcgrelay._core.base.buf cimport Pool, buf_drop, pool_start, pool_stop
+from pcgrelay._core.base.buf cimport Buf, Pool, buf_drop, pool_start, pool_stop
 from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx, records_rx
 from pcgrelay._core.face.workers cimport Workers
 from pcgrelay._core.edge.associations cimport association_wrote
@@ -20,13 +20,19 @@ from pcgrelay._core.edge.streams cimport edge_abort, edge_check_done, edge_conne
 from pcgrelay._core.crypto.epoch cimport (
     Epoch, epoch_confirm, epoch_datagrams, epoch_start, epoch_step, epoch_wipe, key_expand_number,
 )
+from pcgrelay._core.crypto.replay cimport REPLAY_WORDS
 from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_rx_rekey
 from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
+from pcgrelay._core.frame.packet cimport PACKET_LEAST, PACKET_MOST, packet_seal
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_new
-from pcgrelay._core.link.link cimport link_find
-from pcgrelay._core.link.shard cimport EVENTS_WAIT, Lane, Link, Shard
+from pcgrelay._core.link.link cimport link_add, link_find, link_remove
+from pcgrelay._core.link.shard cimport EVENTS_WAIT, Lane, Link, Shard, UdpLane, UdpSocket
+from pcgrelay._core.link.udp_lane cimport (
+    UDP_HARD_PACKETS, UDP_HARD_US, UDP_LINK, udp_lane_begin, udp_lane_drop_out, udp_lane_end_all, udp_lane_lengths,
+    udp_lane_rx, udp_lane_start, udp_lane_ticks,
+)
 from pcgrelay._core.base.linux cimport (
     AF_INET, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect,
     getsockname, monotonic_us, read, shutdown, sockaddr, socket,
@@ -39,7 +45,7 @@ from pcgrelay._core.link.mailbox cimport (
     Event, LaneEvent, LeadOrder, Order, OrderKind, Outbox, PathOrder, SessionEvent, SessionOrder, StreamEndEvent,
     mailbox_put, order_new, outbox_start, outbox_drain,
 )
-from pcgrelay._core.base.map cimport map_next
+from pcgrelay._core.base.map cimport map_free, map_next
 from pcgrelay._core.worker.app_io cimport app_adopt
 from pcgrelay._core.base.queue cimport Span, queue_own, queue_pop, queue_sent
 from pcgrelay._core.frame.record cimport Record, record_read
@@ -63,7 +69,7 @@ from pcgrelay._core.worker.lane_io cimport lane_io_end
 from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM, FRAME_DATAGRAMS,
     FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
-    WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
+    WIRE_UDP_HEAD, WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32, wire_put64,
 )
 from pcgrelay._core.worker.worker cimport Worker, worker_wake
 
@@ -438,3 +444,4 @@ include "far_ends.pxi"
 include "applications.pxi"
 include "alone.pxi"
 include "heirs.pxi"
+include "packets.pxi"

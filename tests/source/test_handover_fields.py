@@ -48,7 +48,7 @@ REBUILT = {
     # Packets leave in the turn that seals them. A PROBE that was owed an answer is followed by others.
     "link/shard.UdpLane": "next_dirty owed_probe out_first out_last out_count dirty",
     # What the system does is found out again.
-    "link/shard.UdpSocket": "plain",
+    "link/shard.UdpSocket": "uncut",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",
     "crypto/epoch.Epoch": "data control control_alt datagrams datagrams_alt",

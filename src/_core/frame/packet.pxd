@@ -25,5 +25,5 @@ cdef Result packet_seal(Aead* key, uint64_t hop_number, uint8_t* wire, uint32_t 
 # Open the header at wire, behind which length bytes of body lie. RESULT_BAD_TAG: it is not authentic.
 cdef Result packet_open(Aead* key, uint64_t hop_number, uint8_t* wire, uint32_t length) noexcept nogil
 
-# Decode an open header whose body has so many bytes. RESULT_BAD_LENGTH, _TYPE, _FLAGS, _FIELD: not a frame of a UDP lane.
+# Decode an open header whose body has so many bytes. RESULT_BAD_LENGTH, _TYPE, _FLAGS, _FIELD: no frame of a UDP lane.
 cdef Result packet_unpack(const uint8_t* wire, uint32_t length, Frame* out) noexcept nogil

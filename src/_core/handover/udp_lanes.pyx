@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free
@@ -81,9 +81,9 @@ cdef void lane_fields(Tlv* self, UdpLane* lane) noexcept nogil:
     tlv_number(self, UDP_PEER_LENGTH, &lane.peer_length, 4)
     tlv_number(self, UDP_TX_NUMBER, &lane.tx_number, 8)
     tlv_number(self, UDP_WINDOW, &lane.window.next, 8)
-    tlv_number(self, UDP_SENT, &lane.sent, 8)
-    tlv_number(self, UDP_TAKEN, &lane.taken, 8)
-    tlv_number(self, UDP_REFUSED, &lane.refused, 8)
+    tlv_number(self, UDP_SENT, &lane.sent_packets, 8)
+    tlv_number(self, UDP_TAKEN, &lane.taken_packets, 8)
+    tlv_number(self, UDP_REFUSED, &lane.refused_packets, 8)
     tlv_number(self, UDP_OPENED, &lane.opened_us, 8)
     tlv_number(self, UDP_UNTIL, &lane.until_us, 8)
     tlv_number(self, UDP_REPORTS_AT, &lane.reports_us, 8)
@@ -172,9 +172,9 @@ cdef void lane_read(Tlv* self, Shard* shard) noexcept nogil:
         pool_free(&shard.pool, lane, sizeof(UdpLane))
         return
     # It is counted from here on.
-    lane.sent_counted = lane.sent
-    lane.taken_counted = lane.taken
-    lane.refused_counted = lane.refused
+    lane.sent_counted = lane.sent_packets
+    lane.taken_counted = lane.taken_packets
+    lane.refused_counted = lane.refused_packets
     lane.tx_number += UDP_SKIPPED
     replay_close(&lane.window)
     lane.next = shard.udp_lanes

@@ -111,7 +111,7 @@ cdef struct UdpSocket:
     Handle handle               # first
     UdpSocket* next
     uint32_t number
-    bint plain                  # the system cuts no long message into packets: each goes by itself
+    bint uncut                  # the system cuts no long message into packets: each goes by itself
 
 # A UDP lane: what it is, and its rules, stand in `udp_lane`.
 cdef struct UdpLane:
@@ -126,9 +126,9 @@ cdef struct UdpLane:
     Buf* out_first              # owned: packets that are sealed, and leave at the end of the turn
     Buf* out_last
     uint64_t tx_number          # hop numbers
-    uint64_t sent               # packets that were sealed, by this process and those before,
-    uint64_t taken              # and that opened
-    uint64_t refused            # that named its token
+    uint64_t sent_packets       # that were sealed, by this process and those before,
+    uint64_t taken_packets      # that opened,
+    uint64_t refused_packets    # and that named its token and were dropped
     uint64_t sent_counted       # of these three, counted among the link's figures
     uint64_t taken_counted
     uint64_t refused_counted

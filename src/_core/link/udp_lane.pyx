@@ -205,7 +205,7 @@ cdef void seal(Shard* shard, UdpLane* lane, uint8_t* p, uint32_t length) noexcep
     buf.number += 1
     buf.length += n
     lane.out_count += 1
-    lane.sent += 1
+    lane.sent_packets += 1
     if not lane.dirty:
         lane.dirty = True
         lane.next_dirty = shard.dirty_udp_lanes
@@ -266,13 +266,13 @@ cdef void tx_probe(Shard* shard, UdpLane* lane) noexcept nogil:
     shard.token += 1
     wire_put64(body, shard.token)
     tx(shard, lane, FRAME_PROBE, body, 8, lane.probes.longest)
-    probes_tx(&lane.probes, shard.token, lane.sent, shard.now_us, shard.probe_us)
+    probes_tx(&lane.probes, shard.token, lane.sent_packets, shard.now_us, shard.probe_us)
 
 
 cdef void tx_report(Shard* shard, UdpLane* lane, uint64_t token) noexcept nogil:
     cdef uint8_t body[PACKET_REPORT]
     wire_put64(body, token)
-    wire_put64(body + 8, lane.taken)
+    wire_put64(body + 8, lane.taken_packets)
     tx(shard, lane, FRAME_REPORT, body, PACKET_REPORT, PACKET_REPORT)
 
 
@@ -281,7 +281,7 @@ cdef void tx_report(Shard* shard, UdpLane* lane, uint64_t token) noexcept nogil:
 cdef inline UdpLane* drop(Shard* shard, UdpLane* lane, uint32_t cause) noexcept nogil:
     counter_add(&shard.stats.count[cause], 1)
     if lane != NULL:
-        lane.refused += 1
+        lane.refused_packets += 1
     return NULL
 
 
@@ -310,7 +310,7 @@ cdef UdpLane* udp_lane_rx(Shard* shard, uint8_t* p, uint32_t n, const uint8_t* a
         memcpy(lane.peer, address, length)
         lane.peer_length = length
     replay_take(&lane.window, number)
-    lane.taken += 1
+    lane.taken_packets += 1
     counter_add(&shard.stats.count[COUNT_UDP_PACKETS_TAKEN], 1)
     counter_add(&shard.stats.count[COUNT_UDP_BYTES_TAKEN], WIRE_UDP_HEAD + n)
     if packet_unpack(p, n - WIRE_PREFIX, frame) != RESULT_OK:
@@ -419,12 +419,12 @@ cdef void count(Shard* shard, UdpLane* lane) noexcept nogil:
     cdef uint64_t* row = gauge_udp_at(lane.link.gauge, lane.index)
     if row == NULL:
         return
-    counter_add(&row[UDP_GAUGE_SENT], lane.sent - lane.sent_counted)
-    counter_add(&row[UDP_GAUGE_TAKEN], lane.taken - lane.taken_counted)
-    counter_add(&row[UDP_GAUGE_REFUSED], lane.refused - lane.refused_counted)
-    lane.sent_counted = lane.sent
-    lane.taken_counted = lane.taken
-    lane.refused_counted = lane.refused
+    counter_add(&row[UDP_GAUGE_SENT], lane.sent_packets - lane.sent_counted)
+    counter_add(&row[UDP_GAUGE_TAKEN], lane.taken_packets - lane.taken_counted)
+    counter_add(&row[UDP_GAUGE_REFUSED], lane.refused_packets - lane.refused_counted)
+    lane.sent_counted = lane.sent_packets
+    lane.taken_counted = lane.taken_packets
+    lane.refused_counted = lane.refused_packets
     if row[UDP_GAUGE_NUMBER] > lane.number and row[UDP_GAUGE_STATE] != UDP_CLOSED:
         return
     counter_set(&row[UDP_GAUGE_NUMBER], lane.number)

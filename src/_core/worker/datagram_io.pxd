@@ -10,6 +10,9 @@ from pcgrelay._core.worker.worker cimport Listener, Worker
 # none, with errno.
 cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil
 
+# The same of any socket of datagrams, which is not counted as one of clients and targets.
+cdef int datagram_io_fill(Worker* self, int fd) noexcept nogil
+
 # Have n bytes at p written for the client of an association, or to its own socket, with the next flush: until then the
 # bytes are borrowed.
 cdef void datagram_io_put(Worker* self, Stream* stream, const uint8_t* p, uint32_t n) noexcept nogil

@@ -75,9 +75,15 @@ cdef void datagram_io_stop(Worker* self) noexcept nogil:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
+    cdef int n = datagram_io_fill(self, fd)
+    if n > 0:
+        counter_add(&self.shard.stats.count[COUNT_DATAGRAM_READS], 1)
+    return n
+
+
+cdef int datagram_io_fill(Worker* self, int fd) noexcept nogil:
     cdef DatagramSpace* space = space_of(self)
     cdef uint32_t i
-    cdef int n
     if space == NULL:
         return 0
     for i in range(WORKER_DATAGRAMS):
@@ -85,10 +91,7 @@ cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
         space.inward[i].msg_hdr.msg_namelen = ASSOCIATION_CLIENT
         space.inward[i].msg_hdr.msg_controllen = WORKER_CONTROL
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
-    n = recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
-    if n > 0:
-        counter_add(&self.shard.stats.count[COUNT_DATAGRAM_READS], 1)
-    return n
+    return recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
 
 
 cdef void datagram_io_clients(Worker* self, Listener* listener) noexcept nogil:

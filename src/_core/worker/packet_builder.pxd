@@ -1,5 +1,5 @@
-# Frames of datagrams for UDP lanes, from what the associations of a flow have. Nothing waits there, and no frame is longer
-# than a packet may be: what is goes by the lane (frame_builder).
+# Frames of datagrams for UDP lanes, from what the associations of a flow have. Nothing waits there, and no frame is
+# longer than a packet may be: what is goes by the lane (frame_builder).
 from pcgrelay._core.link.shard cimport UdpLane
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.worker.worker cimport Worker

@@ -1,6 +1,6 @@
-# Packets of UDP lanes: read and written, many with one call. What the system has joined of one peer's packets of one length
-# (UDP_GRO) is parted again, and what leaves is given to it in one piece for each run of one length (UDP_SEGMENT): that,
-# and not the number of calls, is what makes packets cheap.
+# Packets of UDP lanes: read and written, many with one call. What the system has joined of one peer's packets of one
+# length (UDP_GRO) is parted again, and what leaves is given to it in one piece for each run of one length
+# (UDP_SEGMENT): that, and not the number of calls, is what makes packets cheap.
 from pcgrelay._core.link.mailbox cimport Order
 from pcgrelay._core.link.shard cimport UdpSocket
 from pcgrelay._core.worker.worker cimport Worker

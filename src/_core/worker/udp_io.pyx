@@ -34,7 +34,7 @@ from pcgrelay._core.session.datagrams cimport session_rx_packet
 from pcgrelay._core.session.session cimport flow_session
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.worker.app_io cimport app_deliver_lent
-from pcgrelay._core.worker.datagram_io cimport datagram_io_receive
+from pcgrelay._core.worker.datagram_io cimport datagram_io_fill
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, Worker, worker_watch
 
 crypto_bind()
@@ -172,7 +172,7 @@ cdef void udp_io_event(Worker* self, UdpSocket* socket) noexcept nogil:
     cdef int i, n
     if socket.handle.fd < 0:
         return
-    n = datagram_io_receive(self, socket.handle.fd)
+    n = datagram_io_fill(self, socket.handle.fd)
     for i in range(n):
         message = &self.datagrams.inward[i].msg_hdr
         if message.msg_flags & MSG_TRUNC:
@@ -234,7 +234,7 @@ cdef void send(Worker* self, UdpLane* lane, Buf* buf) noexcept nogil:
     cdef uint32_t total = <uint32_t>buf.number
     cdef uint32_t first = 0         # of the packets that are left
     cdef uint32_t at, i
-    cdef bint plain = lane.socket.plain
+    cdef bint plain = lane.socket.uncut
     cdef int n
     while first < total:
         make_runs(&runs, lane, buf, first, plain)
@@ -255,7 +255,7 @@ cdef void send(Worker* self, UdpLane* lane, Buf* buf) noexcept nogil:
                 probes_shorten(&lane.probes)
             elif runs.packets[at] > 1 and (errno == EINVAL or errno == EIO or errno == EOPNOTSUPP):
                 # This system, or the interface, does not cut it; or a packet is too long, which shows then.
-                lane.socket.plain = plain = True
+                lane.socket.uncut = plain = True
                 break
             udp_lane_count_not_sent(&self.shard, runs.packets[at])
             first += runs.packets[at]

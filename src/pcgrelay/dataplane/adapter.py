@@ -20,7 +20,8 @@ from msgspec import Struct, structs
 from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
-from pcgrelay.figures import ExportStreams, ListenerFigures, OutletFigures, UdpLaneFigures
+from pcgrelay.dataplane.udp_lanes import UdpLaneCalls
+from pcgrelay.figures import ExportStreams, ListenerFigures, OutletFigures
 from pcgrelay.net.local_ports import LocalPorts
 
 # What one turn of the loop handles: an event takes half a kilobyte while it is told, and a request for a status waits.
@@ -46,7 +47,7 @@ Grant = tuple[int, Sequence[int]]
 T = TypeVar("T")
 
 
-class Plane:
+class Plane(UdpLaneCalls):
     """One core and its events. The methods without a docstring are documented in the core's stub (`core.pyi`)."""
 
     def __init__(self, native: Any, config: Config) -> None:
@@ -264,35 +265,6 @@ class Plane:
 
     def link_has_stepped(self, link: int, mix: int) -> bool:
         return bool(self._called(self._core.link_has_stepped, link, mix))
-
-    def udp_socket(self, worker: int, fd: int) -> int:
-        return int(self._called(self._core.udp_socket, worker, fd))
-
-    def udp_socket_close(self, socket: int) -> None:
-        self._called(self._core.udp_socket_close, socket)
-
-    def udp_lane_dial(self, link: int, index: int, socket: int) -> tuple[int, int]:
-        number, token = self._called(self._core.udp_lane_dial, link, index, socket)
-        return number, token
-
-    def udp_lane_accept(
-        self, link: int, index: int, number: int, *, token: int, host: str, port: int, socket: int
-    ) -> int:
-        return int(
-            self._called(
-                self._core.udp_lane_accept, link, index, number, token=token, host=host, port=port, socket=socket
-            )
-        )
-
-    def udp_lane_begin(self, link: int, index: int, number: int, *, token: int, host: str, port: int) -> None:
-        self._called(self._core.udp_lane_begin, link, index, number, token=token, host=host, port=port)
-
-    def udp_lane_close(self, link: int, index: int, number: int) -> None:
-        self._called(self._core.udp_lane_close, link, index, number)
-
-    def udp_lanes(self, link: int) -> list[UdpLaneFigures]:
-        """Return the newest UDP lane of each index of a link that has or had one."""
-        return [UdpLaneFigures(*row) for row in self._called(self._core.udp_lanes, link)]
 
     # -- paths and sessions ------------------------------------------------------------------------------------
 
