@@ -40,8 +40,9 @@ def test_voice_over_a_lossy_way(udp_lanes: bool, lost: int, tmp_path: Path, figu
         before = packets(met)
         with answering((HOST, target), far.prefix), calling((HOST, door), CALLS, CALL_S, near.prefix) as calls:
             told = heard(calls, CALL_S + 20)
+        kind = "UDP" if udp_lanes else "TCP"
         figure(
-            f"{'UDP' if udp_lanes else 'TCP'} lanes, {lost / 10} % loss: {told.lost} of {told.sent} packets lost; round "
+            f"{kind} lanes, {lost / 10} % loss: {told.lost} of {told.sent} packets lost; round "
             f"trip {told.median_ms:.0f} ms, of 99 % below {told.p99_ms:.0f} ms, {told.worst_ms:.0f} ms at most; jitter "
             f"{told.jitter_ms:.1f} ms"
         )
