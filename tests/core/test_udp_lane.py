@@ -331,6 +331,17 @@ def test_one_that_is_answered_late_does_not_take_the_place_of_a_newer() -> None:
     assert end.numbers() == [2]
 
 
+def test_one_that_was_never_answered_makes_room_for_one_that_is() -> None:
+    end, _ = made()
+    assert end.start(1, token=OURS + 1, secret=bytes(32))
+    end.begin(1, THEIRS)
+    Peer(end, number=1, secret=bytes(32), token=OURS + 1).answer()
+    assert end.used() == 1
+    end.now_us += 2 * SECOND
+    end.tick()
+    assert end.numbers() == [1]
+
+
 def test_one_that_follows_a_broken_one_is_not_used_before_that_would_have_been() -> None:
     end, _peer = up()
     for _ in range(60):

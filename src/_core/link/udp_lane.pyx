@@ -361,13 +361,13 @@ cdef void rx_report(Shard* shard, UdpLane* lane, uint64_t token, uint64_t taken)
 cdef void take_place(Shard* shard, UdpLane* lane) noexcept nogil:
     cdef UdpLane* other = shard.udp_lanes
     while other != NULL:
-        if other.link == lane.link and other.index == lane.index and other != lane \
-                and other.probes.state != UDP_OPENING and other.until_us == 0:
-            if other.number > lane.number:
+        if other.link == lane.link and other.index == lane.index and other.until_us == 0:
+            if other.number > lane.number and other.probes.state != UDP_OPENING:
                 lane.until_us = shard.now_us + UDP_LINGER_US
                 return
-            probes_follow(&lane.probes, &other.probes)
-            other.until_us = shard.now_us + UDP_LINGER_US
+            if other.number < lane.number:
+                probes_follow(&lane.probes, &other.probes)
+                other.until_us = shard.now_us + UDP_LINGER_US
         other = other.next
     lane.link.udp_lanes[lane.index] = lane
     tell(shard, EVENT_UDP_LANE_UP, lane, 0, False)
