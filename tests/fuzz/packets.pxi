@@ -72,12 +72,12 @@ cdef uint64_t packets_state(void* way) noexcept nogil:
     cdef uint64_t digest = lane.window.next * 31 + lane.taken_packets
     cdef uint32_t i
     for i in range(REPLAY_WORDS):
-        digest = digest * 1099511628211 + lane.window.bits[i]
+        digest = digest * 1000003 + lane.window.bits[i]
     for i in range(16):
-        digest = digest * 1099511628211 + lane.peer[i]
-    digest = digest * 1099511628211 + lane.tx_number
-    digest = digest * 1099511628211 + lane.probes.state + 8 * lane.out_count
-    return digest * 1099511628211 + (<Way*>way).shard.event_count
+        digest = digest * 1000003 + lane.peer[i]
+    digest = digest * 1000003 + lane.tx_number
+    digest = digest * 1000003 + lane.probes.state + 8 * lane.out_count
+    return digest * 1000003 + (<Way*>way).shard.event_count
 
 
 # Let so much time pass, and what waits leave: each packet as long as one may be.
