@@ -1,7 +1,8 @@
 """Datagrams through nodes beside their peers, and streams of TCP beside a flood of forged sources: make bench-udp.
 
 Every chain has one processor and the load the other; rounds are interleaved as on rung 4. Of nginx and socat nothing is
-encrypted; wireguard-go encrypts packets and knows no services.
+encrypted; wireguard-go encrypts packets and knows no services. pcgrelay is there twice: by lanes of TCP, and as
+pcgrelay-udp by UDP lanes.
 
 The flood: streams through two edges while datagrams come from 100,000 sources that nobody has, to the import and, for
 comparison, to a socket beside it that nobody reads: so what the flood itself takes is in both.
@@ -31,7 +32,13 @@ from benches.chain import START_S, Chain, Place
 from benches.datagrams import ALONE, CASES, Datagrams, NoGateway
 from benches.generator import DatagramLoad, measure, prove
 from benches.peers.nginx.peer import NginxDatagrams
-from benches.peers.pcgrelay.peer import FAR, PcgrelayDatagrams, PcgrelayDirectDatagrams, PcgrelayFlooded
+from benches.peers.pcgrelay.peer import (
+    FAR,
+    PcgrelayDatagrams,
+    PcgrelayDirectDatagrams,
+    PcgrelayFlooded,
+    PcgrelayUdpLanes,
+)
 from benches.peers.socat.peer import Socat
 from benches.peers.wireguard.peer import WireGuard
 from benches.processes import BenchError, free_port, memory_bytes, until
@@ -39,13 +46,15 @@ from benches.settings import HOST, Settings, allow_many_descriptors, chosen
 from pcgrelay.admin.client import read_status
 
 UDP = "udp"
-PEERS: list[type[Datagrams]] = [PcgrelayDatagrams, WireGuard, NginxDatagrams, Socat]
+PEERS: list[type[Datagrams]] = [PcgrelayDatagrams, PcgrelayUdpLanes, WireGuard, NginxDatagrams, Socat]
 TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {
     PAIR: (2, [*PEERS, NoGateway]),
     CHAIN: (3, PEERS),
     ALONE: (1, [PcgrelayDirectDatagrams, NginxDatagrams, Socat]),
 }
-SHORT_TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {PAIR: (2, [PcgrelayDatagrams, NginxDatagrams])}
+SHORT_TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {
+    PAIR: (2, [PcgrelayDatagrams, PcgrelayUdpLanes, NginxDatagrams])
+}
 SHORT_CASES = {"200 B, 1 association", "200 B, 64 associations"}
 SOURCES = 100_000
 # Datagrams a second; the streams that go on beside it.

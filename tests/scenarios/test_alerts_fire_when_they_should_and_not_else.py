@@ -54,6 +54,7 @@ USED, BUDGET = f"pcgrelay_memory_used_bytes{{{AT}}}", f"pcgrelay_memory_budget_b
 OPEN, MOST, BUILD = f"process_open_fds{{{AT}}}", f"process_max_fds{{{AT}}}", f'pcgrelay_build_info{{{AT},version="1"}}'
 REFUSED = f'pcgrelay_refused_total{{{AT},reason="%s"}}'
 DROPPED, SENT = f"pcgrelay_core_datagrams_dropped_%s_total{{{AT}}}", f"pcgrelay_core_datagrams_sent_total{{{AT}}}"
+UDP_LANES, LINK_UP = f"pcgrelay_link_udp_lanes{{{LINK}}}", f"pcgrelay_link_up{{{LINK}}}"
 OTHER = 'pcgrelay_build_info{instance="met-1",version="%s"}'
 
 CASES = {
@@ -124,6 +125,9 @@ CASES = {
         {DROPPED % "limit": "0+200x60", DROPPED % "source": "0+200x60"},
         "30m",
         AT,
+    ),
+    "PcgrelayUdpLanesDown": Case(
+        {UDP_LANES: "0x60", LINK_UP: "1x60"}, {UDP_LANES: "0x10 1x50", LINK_UP: "1x60"}, "30m", LINK
     ),
     "PcgrelayVersionsDiffer": Case(
         {BUILD: "1x1500", OTHER % "2": "1x1500"}, {BUILD: "1x1500", OTHER % "1": "1x1500"}, "24h1m", ""

@@ -40,7 +40,7 @@ def test_blocked_from_the_start_or_later(tmp_path: Path, figure: Callable[[str],
         for node in (met, kent):
             assert node.await_log("link.udp_lane_down")["reason"] == "silent"
             assert lanes_up(node) == (0, 1)
-            assert node.status().condition == "ok"
+            assert node.status().condition == "ready"
         until(client.asks, 10, "the first question is answered")
         assert all(client.asks() for _ in range(50))
         network.mend()

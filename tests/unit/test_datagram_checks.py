@@ -11,7 +11,7 @@ import pytest
 from pcgrelay.check import check
 from pcgrelay.config import Address, ImportSettings, load
 from pcgrelay.config.values import parse_network
-from pcgrelay.finding import ERROR, OK, Finding
+from pcgrelay.finding import ERROR, OK, WARNING, Finding
 from pcgrelay.model import ServiceName, Transport
 from pcgrelay.service_checks import datagram_findings
 from tests.support.pki import RealmPki, write_config
@@ -69,3 +69,24 @@ def test_a_port_that_is_taken_by_tcp_is_free(checked: Callable[[int], list[Findi
     with socket.create_server(("127.0.0.1", port)):
         (found,) = checked(port)
     assert found.level == OK
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_port_of_udp_lanes_that_is_taken_is_a_warning(on: bool, tmp_path: Path) -> None:
+    files = RealmPki(tmp_path).issue("met.police.example", "met-1")
+    port = free_port()
+    path = write_config(
+        tmp_path / "met-1.toml",
+        files,
+        "met.police.example",
+        "met-1",
+        listens=[f"127.0.0.1:{port}"],
+        node_table={"udp_lanes": on, "workers": 2},
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port + 1))
+        found = [each for each in check(load(path)) if "UDP lanes" in each.sentence]
+    assert [each.level for each in found] == ([OK, WARNING] if on else [])
+    if on:
+        assert f"127.0.0.1:{port + 1} cannot be had: their datagrams go over TCP." in found[1].sentence
+        assert found[1].mend == "Free it, or write another udp_port."

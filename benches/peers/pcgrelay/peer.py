@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from benches.chain import Chain
+from benches.chain import START_S, Chain
 from benches.datagrams import IDLE_S, Datagrams
-from benches.processes import Process
+from benches.processes import Process, until
+from pcgrelay.admin.client import read_status
 from pcgrelay.ca import Authority
+from pcgrelay.errors import PcgrelayError
 
 TEMPLATE = Path(__file__).with_name("node.toml")
 PROGRAM = Path(sys.executable).with_name("pcgrelay")
@@ -147,6 +149,27 @@ class PcgrelayDirectDatagrams(Datagrams, PcgrelayDirect):
             table("import", service=service, listen=place.address(0), **common),
             table("direct", service=service, name="old", address=place.target),
         ]
+
+
+class PcgrelayUdpLanes(PcgrelayDatagrams):
+    """The same by UDP lanes, which are up before anything is measured."""
+
+    name = "pcgrelay-udp"
+
+    def configure(self, hop: int, more: Sequence[str] = (), policy: str = "", node: str = "") -> None:
+        super().configure(hop, more, policy, f"{node}\nudp_lanes = true")
+
+    def start_hops(self) -> None:
+        super().start_hops()
+        for hop in range(self.place.hops):
+            until(lambda hop=hop: self._has_lanes(hop), START_S, f"the UDP lanes of {self.dotted(hop)} are up")
+
+    def _has_lanes(self, hop: int) -> bool:
+        try:
+            links = [link.udp for link in read_status(self.admin(hop)).links]
+        except PcgrelayError:
+            return False
+        return bool(links) and all(udp is not None and udp.up == udp.lanes for udp in links)
 
 
 class PcgrelayFlooded(PcgrelayDatagrams):

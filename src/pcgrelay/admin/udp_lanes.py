@@ -1,4 +1,4 @@
-"""The UDP lanes of a link, as status and metrics show them."""
+"""The UDP lanes of a link, as status and metrics have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from pcgrelay.figures import UdpLaneFigures
-from pcgrelay.output import milliseconds, percent_exact
 
 MILLION = 1_000_000
 
@@ -39,13 +38,3 @@ def udp_lanes_status(rows: Sequence[UdpLaneFigures], lanes: int) -> UdpLanesStat
         taken_packets=sum(row.taken for row in rows),
         refused_packets=sum(row.refused for row in rows),
     )
-
-
-def udp_lanes_words(status: UdpLanesStatus | None) -> str:
-    """Return the figures as a phrase; empty if the link has no UDP lanes."""
-    if status is None:
-        return ""
-    if not status.up:
-        return "no UDP lane up"
-    loss = percent_exact(100 * status.loss)
-    return f"UDP lanes {status.up} of {status.lanes} up, loss {loss}, {milliseconds(status.rtt_ms)}"

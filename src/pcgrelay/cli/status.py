@@ -29,12 +29,12 @@ from pcgrelay.admin.status import (
     SessionStatus,
     Status,
 )
-from pcgrelay.admin.udp_lanes import udp_lanes_words
 from pcgrelay.admin.validity import brought_lines, validity_line
 from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.cli.marking import marked
 from pcgrelay.cli.realm import EDGES_SHOWN, print_realm, read_realm
 from pcgrelay.cli.root import config_option, json_option
+from pcgrelay.cli.udp_lanes import udp_lanes_words
 from pcgrelay.errors import StatusProblem
 from pcgrelay.model import NameProblem, check_dotted
 from pcgrelay.output import (

@@ -10,8 +10,8 @@ from rich.text import Text
 from pcgrelay.admin.clearances import clearance_lines, highest
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, SessionStatus, Status
-from pcgrelay.admin.udp_lanes import udp_lanes_words
 from pcgrelay.admin.waiting import waiting_words
+from pcgrelay.cli.udp_lanes import udp_lanes_words
 from pcgrelay.output import Layout, Row, count, counted, duration, milliseconds, percent, size, table_lines
 from pcgrelay.printable import printable
 

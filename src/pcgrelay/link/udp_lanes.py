@@ -132,12 +132,15 @@ class UdpLanes:
                 self._look(link)
 
     def apply(self) -> None:
-        """Apply a new configuration. Whether a link may have UDP lanes its HELLOs say, so it is made again for them."""
+        """Apply a new configuration. A link is made again for UDP lanes, unless this side can simply offer some.
+
+        Its HELLOs may not list them; and the dialler of a link that came in here does not know that it may offer again.
+        """
         was_on, self._was_on = self._was_on, self.is_on
         for link in list(self._links.values()):
             if was_on and not self.is_on:
                 self._close(link)
-            elif self.is_on and not was_on and UDP_LANES not in link.features:
+            elif self.is_on and not was_on and not (link.dialled and UDP_LANES in link.features):
                 link.remake("udp_lanes")
 
     def receive(self, link: Link, message: DatagramLane) -> None:

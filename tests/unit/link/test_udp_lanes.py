@@ -346,11 +346,18 @@ async def test_a_reload_switches_them_off_and_on(nodes: Nodes) -> None:
     await until(lambda: refused(pair.relay) == {"udp_lane_off": 2})
     await until(lambda: refused(pair.edge) == {"udp_lane_refused": 2})
     assert link_of(pair.edge) is link
+    # What came in is made again, for its dialler does not know when to offer.
     await pair.reload(pair.relay, udp_lanes=True)
-    pair.edge.node.link_table.udp_lanes._lane(link, 0).due_ms = 0
-    pair.edge.node.link_table.udp_lanes._lane(link, 1).due_ms = 0
+    await until(lambda: lanes_up(pair.relay) == lanes_up(pair.edge) == [0, 1])
+    assert link_of(pair.edge) is not link
+    # What is dialled here goes on.
+    link = link_of(pair.edge)
+    await pair.reload(pair.edge, udp_lanes=False)
+    assert lanes_up(pair.edge) == []
+    await pair.reload(pair.edge, udp_lanes=True)
     pair.edge.node.tick()
-    await until(lambda: lanes_up(pair.relay) == [0, 1])
+    await until(lambda: lanes_up(pair.relay) == lanes_up(pair.edge) == [0, 1])
+    assert link_of(pair.edge) is link
 
 
 async def test_a_reload_that_switches_them_on_makes_links_again(nodes: Nodes) -> None:

@@ -65,8 +65,8 @@ LADDERS: dict[str, Ladder] = {
 # Why a key whose default is nothing, no, 0 or empty needs no ladder.
 OTHERS = {
     "of this machine alone": (
-        "node.workers", "node.lanes", "node.admin", "node.state", "node.inventory", "fleet.certificate", "fleet.key",
-        "fleet.trust", "fleet.user", "fleet.password",
+        "node.workers", "node.lanes", "node.udp_lanes", "node.admin", "node.state", "node.inventory", "listen.udp_port",
+        "fleet.certificate", "fleet.key", "fleet.trust", "fleet.user", "fleet.password",
     ),
     "another value is another thing": (
         "link.source", "export.source", "export.proxy", "direct.source", "approvals.roles", "drill.service",
