@@ -127,8 +127,14 @@ WORKERS = {
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# What is in a worker's queues of handed-over datagrams is looked at without a socket.
-CORE_EXCEPT["probe_datagrams"] = WORKERS - {"worker.worker", "worker.datagram_batches"}
+# What is in a worker's queues of handed-over datagrams is looked at without a socket, and workers that stand still are
+# led turn by turn.
+CORE_EXCEPT["probe_datagrams"] = WORKERS - {
+    "worker.worker",
+    "worker.datagram_batches",
+    "worker.event_loop",
+    "face.workers",
+}
 # The worker is one thread in many files: its record, sockets, targets, datagrams, applications and direct streams,
 # frames for lanes, lanes, rounds, orders, the turn.
 SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
