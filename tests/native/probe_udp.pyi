@@ -1,10 +1,14 @@
 """UDP lanes as Python sees them, with neither thread nor socket nor clock. For tests only."""
 
-from typing import Final
+from typing import Final, Self, final
 
+DAY_US: Final[int]
+REASONS: Final[tuple[str, ...]]
+SOMEWHERE: Final[bytes]
 TURNS: Final[tuple[str, ...]]
 STATES: Final[tuple[str, ...]]
 
+@final
 class Probes:
     """What a side knows of the way."""
 
@@ -28,10 +32,11 @@ class Probes:
     @property
     def due_us(self) -> int: ...
 
+@final
 class UdpEnd:
     """One side of the UDP lanes of one link, of two indices."""
 
-    def __init__(self, *, dialler: bool, suite: int = 1, memory: int = 16_777_216, lanes: int = 2) -> None: ...
+    def __new__(cls, *, dialler: bool, suite: int = 1, memory: int = 16_777_216, lanes: int = 2) -> Self: ...
     def start(self, number: int, *, token: int, secret: bytes, index: int = 0) -> bool:
         """Make one; False: it could not be."""
     def begin(self, number: int, token: int, address: bytes = ...) -> None: ...

@@ -1,5 +1,6 @@
 """UDP lanes as Python sees them, with neither thread nor socket nor clock. For tests only."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -14,13 +15,13 @@ from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport gauge_new, gauge_udp_begin
 from pcgrelay._core.link.link cimport link_add, link_remove
 from pcgrelay._core.link.mailbox cimport EVENT_UDP_LANE_DOWN, EVENT_UDP_LANE_UP
-from pcgrelay._core.link.shard cimport Link, Shard, UdpLane, UdpSocket
+from pcgrelay._core.link.shard cimport Shard, UdpLane, UdpSocket
 from pcgrelay._core.link.udp_lane cimport (
     UDP_LINK, UDP_PLACES, udp_lane_bears, udp_lane_begin, udp_lane_drop_out, udp_lane_end, udp_lane_end_all,
     udp_lane_find, udp_lane_lengths, udp_lane_push, udp_lane_rx, udp_lane_start, udp_lane_ticks,
 )
 from pcgrelay._core.link.udp_probes cimport (
-    UdpProbes, probes_begin, probes_follow, probes_forgive, probes_rx, probes_shorten, probes_tick, probes_tx,
+    probes_begin, probes_follow, probes_forgive, probes_rx, probes_shorten, probes_tick, probes_tx,
 )
 from tests.native.probe cimport exactly
 
@@ -33,6 +34,7 @@ SOMEWHERE = b"\2\0\x10\x92\x7f\0\0\1" + bytes(8)
 cdef UdpSocket nowhere
 
 
+@cython.final
 cdef class Probes:
     """What a side knows of the way."""
 
@@ -84,6 +86,7 @@ cdef class Probes:
         return self.own.due_us
 
 
+@cython.final
 cdef class UdpEnd:
     """One side of the UDP lanes of one link, of two indices."""
 

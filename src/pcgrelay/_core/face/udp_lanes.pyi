@@ -1,7 +1,10 @@
 """What the face has of UDP lanes: their sockets, their numbers, and the tokens by which packets name them."""
 
+from typing_extensions import disjoint_base
+
 from pcgrelay._core.face.outlets import Outlets
 
+@disjoint_base
 class UdpLanes(Outlets):
     """The workers of a node, with what concerns UDP lanes (docs/protocol.md, 4.5 and 5.6).
 
