@@ -218,8 +218,7 @@ cdef class Edge(Node):
             "state": FLOW_STATES[flow.state], "resume_id": flow.resume_id, "next_number": flow.tx_next,
             "next_volatile": flow.tx_control, "next_datagrams": flow.tx_datagrams,
             "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
-            "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count,
-        }
+            "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count}
 
     def session_stats(self, session: int) -> dict[str, int]:
         """What `Core.sessions` says of it."""
