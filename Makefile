@@ -100,7 +100,8 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m hypothesis --hypothesis-profile=thorough tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m hypothesis --hypothesis-profile=thorough \
+		tests/simulation tests/core tests/unit
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m tier_all $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 	@$(MAKE) --no-print-directory test-upgrade
