@@ -52,6 +52,10 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
+# So many workers keep two processors at work in `make test`: tests of one process wait for timers and disks more than
+# half of their time, scenarios for what nodes do a third of it.
+TESTS_AT_A_TIME = -n 4
+SCENARIOS_AT_A_TIME = -n 3
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)
@@ -61,7 +65,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types collect fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -92,10 +96,9 @@ picture-page: ## Take a picture of a node's page in Chromium, for the documents.
 
 test: ## Run what must hold before a change is taken: lint, types, tests, a short fuzz run; at most 20 minutes.
 	@sh scripts/setup test
-	@$(MAKE) --no-print-directory lint types
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) tests/core tests/unit tests/source tests/simulation
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(PARALLEL_SCENARIOS)
+	@$(MAKE) --no-print-directory -j4 --output-sync=target lint types collect fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) $(TESTS_AT_A_TIME) tests/simulation tests/source tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(SCENARIOS_AT_A_TIME) $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
@@ -118,6 +121,13 @@ flakes: ## Run the tests that NAME selects (as pytest -k does) RUNS times beside
 lint: | $(VENV_PYTHON) ## Check the style of the Python and the Cython sources.
 	$(VENV_PYTHON) -m ruff check .
 	$(WITH_VENV) cython-lint src/_core tests/native
+
+# Each worker imports all tests. What pytest makes of them is written down here once, and not made by each worker anew,
+# also where the environment keeps Python from writing bytecode.
+collect: | $(VENV_PYTHON) ## Import all tests, which tells early of one that does not load.
+	@mkdir -p build
+	@PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest -q --collect-only tests >build/collect.log 2>&1 || \
+		{ cat build/collect.log; exit 1; }
 
 types: | $(VENV_PYTHON) ## Check the types, and the stubs against the built modules.
 	$(VENV_PYTHON) -m mypy --strict src/pcgrelay
