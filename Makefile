@@ -33,9 +33,9 @@ TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/nativ
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
 SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_the_other_way.py
-# These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
-# other. The others measure, or take the whole machine. Those that take long come first, so that neither of two workers
-# has much to do when the other has nothing left.
+# These scenarios wait more than they work, and what they bound they bound by seconds: a few of them do not disturb each
+# other. The others measure, or take the whole machine. Those that take long come first, so that no worker has much to do
+# when the others have nothing left.
 PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* a_node_is_* \
 	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
 	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
@@ -48,7 +48,8 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 	applications_* keys_are_renewed_* forty_seeded_* two_workers_* a_release_that_* a_doctor_* \
 	twenty_thousand_* an_auditor_* associations_* whose_datagrams_* name_queries_* certificates_are_* floods_end_* \
 	local_ports_* a_reload_disturbs_* a_relay_that_goes_* a_node_without_* a_relay_says_* a_large_audit_* an_old_segment_* \
-	the_demo_* a_fleet_is_* a_store_with_* a_page_off_* alerts_fire_* prometheus_sees_*,tests/scenarios/test_$(what).py))
+	the_demo_* a_fleet_is_* a_store_with_* a_page_off_* alerts_fire_* prometheus_sees_* \
+	a_slow_writer_* memory_that_* one_that_never_* two_thousand_idle_* junk_on_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
@@ -97,14 +98,15 @@ picture-page: ## Take a picture of a node's page in Chromium, for the documents.
 test: ## Run what must hold before a change is taken: lint, types, tests, a short fuzz run; at most 20 minutes.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory -j4 --output-sync=target lint types collect fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) $(TESTS_AT_A_TIME) tests/simulation tests/source tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m 'not tier_all' $(XDIST) $(TESTS_AT_A_TIME) \
+		tests/simulation tests/source tests/core tests/unit
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(SCENARIOS_AT_A_TIME) $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m hypothesis --hypothesis-profile=thorough \
-		tests/simulation tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m 'hypothesis or tier_all' --hypothesis-profile=thorough \
+		tests/simulation tests/source tests/core tests/unit
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m tier_all $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 	@$(MAKE) --no-print-directory test-upgrade
