@@ -53,8 +53,8 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
-# So many workers keep two processors at work in `make test`: tests of one process wait for timers and disks more than
-# half of their time, scenarios for what nodes do a third of it.
+# So many workers keep two processors at work in `make test`: tests of one process wait for timers and disks half of their
+# time, scenarios for what nodes do a third of it.
 TESTS_AT_A_TIME = -n 4
 SCENARIOS_AT_A_TIME = -n 3
 # What a sanitiser writes before it ends the process must not be caught by pytest.
