@@ -37,10 +37,10 @@ SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_t
 # other. The others measure, or take the whole machine. Those that take long come first, so that no worker has much to do
 # when the others have nothing left.
 PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* a_node_is_* \
-	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
+	the_readme_* junk_on_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
 	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
 	a_lane_that_breaks_* a_far_edge_that_breaks_* a_relay_that_lies_* a_peer_that_must_not_* \
-	a_revocation_at_* a_realm_bundle_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
+	a_revocation_at_* memory_that_* one_that_never_* a_slow_writer_* two_thousand_idle_* a_realm_bundle_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
 	a_gigabyte_* a_renewal_that_is_refused_* edges_share_* edges_find_* an_edge_hears_* streams_find_* a_node_lives_* explain_* a_realm_comes_up_* \
 	a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* a_node_says_* a_reset_at_* a_service_without_* \
 	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \
@@ -48,8 +48,7 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 	applications_* keys_are_renewed_* forty_seeded_* two_workers_* a_release_that_* a_doctor_* \
 	twenty_thousand_* an_auditor_* associations_* whose_datagrams_* name_queries_* certificates_are_* floods_end_* \
 	local_ports_* a_reload_disturbs_* a_relay_that_goes_* a_node_without_* a_relay_says_* a_large_audit_* an_old_segment_* \
-	the_demo_* a_fleet_is_* a_store_with_* a_page_off_* alerts_fire_* prometheus_sees_* \
-	a_slow_writer_* memory_that_* one_that_never_* two_thousand_idle_* junk_on_*,tests/scenarios/test_$(what).py))
+	the_demo_* a_fleet_is_* a_store_with_* a_page_off_* alerts_fire_* prometheus_sees_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
