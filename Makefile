@@ -33,14 +33,14 @@ TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/nativ
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
 SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_the_other_way.py
-# These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
-# other. The others measure, or take the whole machine. Those that take long come first, so that neither of two workers
-# has much to do when the other has nothing left.
+# These scenarios wait more than they work, and what they bound they bound by seconds: a few of them do not disturb each
+# other. The others measure, or take the whole machine. Those that take long come first, so that no worker has much to do
+# when the others have nothing left.
 PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_* a_service_moves_* a_node_that_* a_node_is_* \
-	the_readme_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
+	the_readme_* junk_on_* the_state_of_* two_people_* a_rule_* an_upgrade_that_fails_* an_upgrade_loses_no_stream_of_a_few* \
 	who_scrapes_* a_member_among_* a_neighbour_* an_audit_log_* controls_of_* what_nobody_may_* keys_that_* a_drain_* \
 	a_lane_that_breaks_* a_far_edge_that_breaks_* a_relay_that_lies_* a_peer_that_must_not_* \
-	a_revocation_at_* a_realm_bundle_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
+	a_revocation_at_* memory_that_* one_that_never_* a_slow_writer_* two_thousand_idle_* a_realm_bundle_* the_wall_clock_* a_target_* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* psql_* \
 	a_gigabyte_* a_renewal_that_is_refused_* edges_share_* edges_find_* an_edge_hears_* streams_find_* a_node_lives_* explain_* a_realm_comes_up_* \
 	a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* a_node_says_* a_reset_at_* a_service_without_* \
 	shares_of_* a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* an_old_way_* what_people_* \
@@ -52,6 +52,10 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_cut_over_* a_canary_* a_drill_*
 IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
+# So many workers keep two processors at work in `make test`: tests of one process wait for timers and disks half of their
+# time, scenarios for what nodes do a third of it.
+TESTS_AT_A_TIME = -n 4
+SCENARIOS_AT_A_TIME = -n 3
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)
@@ -61,7 +65,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types collect fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -92,15 +96,16 @@ picture-page: ## Take a picture of a node's page in Chromium, for the documents.
 
 test: ## Run what must hold before a change is taken: lint, types, tests, a short fuzz run; at most 20 minutes.
 	@sh scripts/setup test
-	@$(MAKE) --no-print-directory lint types
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) tests/core tests/unit tests/source tests/simulation
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(PARALLEL_SCENARIOS)
+	@$(MAKE) --no-print-directory -j4 --output-sync=target lint types collect fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m 'not tier_all' $(XDIST) $(TESTS_AT_A_TIME) \
+		tests/simulation tests/source tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(SCENARIOS_AT_A_TIME) $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m hypothesis --hypothesis-profile=thorough tests/core tests/unit
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m 'hypothesis or tier_all' --hypothesis-profile=thorough \
+		tests/simulation tests/source tests/core tests/unit
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) -m tier_all $(PARALLEL_SCENARIOS)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 	@$(MAKE) --no-print-directory test-upgrade
@@ -117,6 +122,13 @@ flakes: ## Run the tests that NAME selects (as pytest -k does) RUNS times beside
 lint: | $(VENV_PYTHON) ## Check the style of the Python and the Cython sources.
 	$(VENV_PYTHON) -m ruff check .
 	$(WITH_VENV) cython-lint src/_core tests/native
+
+# Each worker imports all tests. What pytest makes of them is written down here once, and not made by each worker anew,
+# also where the environment keeps Python from writing bytecode.
+collect: | $(VENV_PYTHON) ## Import all tests, which tells early of one that does not load.
+	@mkdir -p build
+	@PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest -q --collect-only tests >build/collect.log 2>&1 || \
+		{ cat build/collect.log; exit 1; }
 
 types: | $(VENV_PYTHON) ## Check the types, and the stubs against the built modules.
 	$(VENV_PYTHON) -m mypy --strict src/pcgrelay

@@ -1,5 +1,6 @@
 """What all tests share: the loop is uvloop, as in production, and each run says how to repeat it."""
 
+import gc
 import os
 import random
 import signal
@@ -51,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # A new seed for each run, chosen here so that it can be printed; workers of xdist inherit it.
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector need not look at it again and again, and tests call it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.native.probe_datagrams import CLIENT, DROPS, LOCAL, Associations, client_name, serves
+from tests.support.machines import examples
 
 QUEUE, AGE, TOO_LONG, NO_STREAM = 0, 1, 4, 5
 MOST, BYTES = 64, 131_072
@@ -84,7 +85,7 @@ class ClientMachine(RuleBasedStateMachine):
 
 
 TestClients = ClientMachine.TestCase
-TestClients.settings = settings(max_examples=60, deadline=None)
+TestClients.settings = settings(max_examples=examples(60), deadline=None)
 
 
 def test_what_does_not_name_a_client_is_left_out() -> None:

@@ -15,6 +15,7 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import Across
 from tests.support.datagram_outlets import DIRECT, GATEWAY, DatagramOutlets
 from tests.support.datagrams import Address, Terms, client, server
+from tests.support.machines import examples
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -100,7 +101,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     far=st.sampled_from(SIDES),
     old=st.sampled_from(SIDES),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pcgrelay._core.face import core as native
 from tests.support.applications import Across, echo, reset, server, silent
 from tests.support.cores import carried_out, listen
+from tests.support.machines import examples
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -106,7 +107,7 @@ def run_world(
         until(is_over, 10)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     far=st.sampled_from(SIDES),
     old=st.sampled_from(SIDES),

@@ -61,7 +61,7 @@ NUDGED = replace(DIRECT, operations=[*CONNECTS, Operation("nudge", 0, 0x112, 0),
 
 def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
     """The checks that speak up when the fault strikes at several places, a world each."""
-    chances = map(str, (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, *range(7, 200, 12)))
+    chances = map(str, (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, *range(7, 200, 24)))
     done = simulation("--scenario", scenario.text(), "--fault", fault, "--fault-in", *chances)
     assert done.returncode == 1, done.stdout + done.stderr
     return {json.loads(line)["fault"].partition(":")[0] for line in done.stdout.splitlines()} - {""}

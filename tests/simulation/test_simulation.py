@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.simulation.client_checks import SAYS
 from tests.simulation.scenario import CLIENT_KINDS, KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
 from tests.simulation.worlds import Worlds, simulation
+from tests.support.machines import examples
 
 SAME, NEW = 200, 100  # seeds of each run, and seeds that follow from the number that pytest prints
 
@@ -69,7 +70,7 @@ def test_a_hundred_worlds_that_nobody_has_seen(pytestconfig: pytest.Config) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(scenario=SCENARIOS)
 def test_whatever_happens(worlds: Worlds, scenario: Scenario) -> None:
     outcome = worlds.outcome(scenario)

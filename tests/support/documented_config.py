@@ -1,5 +1,6 @@
 """The documented configuration of an edge, as text and as tables."""
 
+import copy
 import json
 import tomllib
 from datetime import date
@@ -95,8 +96,12 @@ PAPER = {
 PATH = Path("/etc/pcgrelay/kent-1.toml")
 
 
+_PARSED = tomllib.loads(DOCUMENTED)
+
+
 def documented() -> dict[str, Any]:
-    return tomllib.loads(DOCUMENTED)
+    """Its tables, for the caller to change. They are copied: files are written from them by the thousand."""
+    return copy.deepcopy(_PARSED)
 
 
 def approved() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pcgrelay.audit.tiles import FOLDER as TILES
 from pcgrelay.audit.tiles import TILE_WIDTH
 from pcgrelay.audit.verify import Keys, verify_log
 from pcgrelay.errors import PcgrelayError
+from tests.support.machines import examples
 from tests.support.written_logs import FullDisk, LyingDisk, check_log, check_tiles, keys_in
 
 DAYS = ("2026-11-03", "2026-11-04", "2026-11-05")
@@ -97,7 +98,7 @@ class Machine:
         assert max(sizes, default=0) == self.store.signed
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 2**32 - 1))
 @example(57)
 @example(130)  # tiles are removed, made again, and lost again

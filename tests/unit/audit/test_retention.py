@@ -34,6 +34,7 @@ from pcgrelay.config import AuditSettings
 from pcgrelay.errors import ProofProblem
 from pcgrelay.log.audit_events import AuditPruned
 from pcgrelay.log.events import NodeDrainUndone, Record, time_text
+from tests.support.machines import examples
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, Endorser, FullDisk, keys_in, records_of
 
@@ -101,7 +102,7 @@ def test_records_by_a_clock_that_was_wrong_keep_nothing_longer_or_shorter(tmp_pa
     assert gone(nothing) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 500), st.integers(1, 60))
 def test_what_becomes_old_in_an_hour_goes_in_that_hour(keep_days: int, each_hour: int) -> None:
     """So the log does not grow for ever, however many segments a day has."""

@@ -18,6 +18,7 @@ from pcgrelay.audit.tree import (
     verify_consistency,
     verify_inclusion,
 )
+from tests.support.machines import examples
 
 LEAVES = [leaf_hash(b"record %d" % number) for number in range(70_000)]
 
@@ -55,7 +56,7 @@ def test_a_tree_of_70000_has_the_tiles_of_the_specification(tmp_path: Path) -> N
         verify_consistency(old, edge_of(old).root(), 70_000, root, proof)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(40))
 @given(
     parts=st.lists(st.integers(0, 700), min_size=1, max_size=8), back=st.integers(0, 300), junk=st.binary(max_size=90)
 )

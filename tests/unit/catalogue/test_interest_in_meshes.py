@@ -35,6 +35,7 @@ from pcgrelay.clock import SetClock
 from pcgrelay.model import NodeId, Role, ServiceName
 from pcgrelay.policy.clearances import OPEN
 from pcgrelay.services.imports import offers_of
+from tests.support.machines import examples
 
 REALM = "police.example"
 SERVICES = ("custody", "mail", "records", "fuel")
@@ -301,7 +302,7 @@ class Mesh:
         assert not self.deliver(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 1 << 64))
 def test_an_edge_that_hears_what_it_needs_decides_as_one_that_hears_everything(seed: int) -> None:
     mesh = Mesh(Random(seed))

@@ -28,6 +28,7 @@ from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
 from pcgrelay.model import NodeId, Role
 from pcgrelay.policy.clearances import OPEN, Clearances
+from tests.support.machines import examples
 
 REALM = "police.example"
 KENT = NodeId(REALM, "kent.police.example", "kent-1")
@@ -339,7 +340,7 @@ def test_a_service_that_nothing_is_cleared_for_does_not_hide_the_ways_of_another
     assert paths_told(two_ways, 3) == [(STRANGER.uri, OTHER.uri[:-1] + "3")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 1 << 64))
 def test_whatever_happened_each_neighbour_was_told_what_holds_now(seed: int) -> None:
     """Most changes are of ways that nobody is told of, and not looked at for each neighbour: nothing may be missed."""

@@ -15,6 +15,7 @@ from pcgrelay.catalogue.entries import RELAYS_MOST, Catalogue, Offer, ReceivedEn
 from pcgrelay.catalogue.selection import Selection
 from pcgrelay.model import NodeId
 from pcgrelay.policy.clearances import LOWEST, OPEN, Clearances
+from tests.support.machines import examples
 
 REALM = "police.example"
 BEARERS = ["internet", "psn", "satellite"]
@@ -107,7 +108,7 @@ def draw_mesh(random: Random) -> tuple[dict[int, Any], Catalogue]:
     return links, catalogue
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(st.integers(0, 1 << 64))
 def test_each_neighbour_is_told_what_the_rules_say_for_it_alone(seed: int) -> None:
     random = Random(seed)

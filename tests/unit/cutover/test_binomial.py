@@ -1,11 +1,13 @@
-"""Tails and bounds of the binomial distribution are those of SciPy."""
+"""Tails and bounds of the binomial distribution are those of SciPy.
+
+That is imported by the tests that use it: it takes a second of whoever only collects them.
+"""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import stats
 
 from pcgrelay.cutover import binomial
 
@@ -21,6 +23,8 @@ def part_of(draw: st.DrawFn) -> tuple[int, int]:
 
 @given(part_of(), shares)
 def test_tails(part: tuple[int, int], share: float) -> None:
+    from scipy import stats
+
     x, n = part
     assert binomial.at_most(x, n, share) == pytest.approx(stats.binom.cdf(x, n, share), rel=1e-6, abs=1e-12)
     assert binomial.at_least(x, n, share) == pytest.approx(stats.binom.sf(x - 1, n, share), rel=1e-6, abs=1e-12)
@@ -28,6 +32,8 @@ def test_tails(part: tuple[int, int], share: float) -> None:
 
 @given(part_of(), st.sampled_from([0.05, 0.025, 0.0125, 0.0025, 1e-6]))
 def test_bounds_are_those_of_clopper_and_pearson(part: tuple[int, int], alpha: float) -> None:
+    from scipy import stats
+
     x, n = part
     assume(n > 0)
     interval = stats.binomtest(x, n).proportion_ci(1 - 2 * alpha, method="exact")

@@ -17,6 +17,7 @@ from pcgrelay.cutover.phases import UNDER_WAY, Event, Phase, Progress, after_res
 from pcgrelay.cutover.plan import parse_plan
 from pcgrelay.cutover.requests import Request
 from pcgrelay.cutover.samples import Outlet, Samples
+from tests.support.machines import examples
 
 PLAN = parse_plan(
     """[cutover]
@@ -167,5 +168,5 @@ class CutOver(RuleBasedStateMachine):
             assert decode_progress(self.disk).evidence.setup_clients == frozenset()
 
 
-CutOver.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+CutOver.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestCutOver = CutOver.TestCase

@@ -20,6 +20,7 @@ from pcgrelay.cutover.report import report_files
 from pcgrelay.cutover.report_facts import ReportFacts
 from pcgrelay.cutover.report_words import deferral, exemption, performance_text, summary
 from pcgrelay.errors import ConfigError
+from tests.support.machines import examples
 from tests.support.realms import Realm, assert_nothing_is_named, realms
 from tests.support.reported import PLAN, reported
 
@@ -172,7 +173,7 @@ def test_deferral_and_exemption() -> None:
 # -- realms that were made up -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(realms())
 def test_part_1_of_any_realm_names_nothing_of_it(realm: Realm) -> None:
     """200 of them are for a scenario, which shows all that is published."""

@@ -1,4 +1,7 @@
-"""Mann and Whitney's test on buckets is SciPy's on values in buckets."""
+"""Mann and Whitney's test on buckets is SciPy's on values in buckets.
+
+That is imported by the tests that use it: it takes a second of whoever only collects them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import stats
 
 from pcgrelay.cutover.histogram import bucket_of, dense_of, from_values
 from pcgrelay.cutover.ranks import Stratum, compare, normal_quantile, normal_tail
@@ -22,6 +24,8 @@ def stratum(new: list[int], old: list[int]) -> Stratum:
 
 @given(times, times)
 def test_it_is_scipys_with_ties(new: list[int], old: list[int]) -> None:
+    from scipy import stats
+
     ranks = compare([stratum(new, old)])
     assert ranks is not None
     in_buckets = [bucket_of(each) for each in new], [bucket_of(each) for each in old]
@@ -79,5 +83,7 @@ def test_false_answers_are_as_rare_as_they_should_be() -> None:
 
 @given(st.floats(1e-12, 0.5))
 def test_the_normal_distribution(alpha: float) -> None:
+    from scipy import stats
+
     assert normal_tail(normal_quantile(alpha)) == pytest.approx(alpha, rel=1e-6)
     assert normal_tail(1.7) == pytest.approx(stats.norm.sf(1.7))

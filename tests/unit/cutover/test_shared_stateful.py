@@ -12,6 +12,7 @@ from msgspec import structs
 from pcgrelay.cutover import shared
 from pcgrelay.cutover.phases import Phase
 from pcgrelay.cutover.shared import Joining, Known, Mine, SharedState, Write
+from tests.support.machines import examples
 
 SERVICE, PLAN, STEPS = "custody@kent.police.example", "ab" * 32, 3
 EDGES = 5
@@ -265,6 +266,6 @@ class ForgetfulFleet(Fleet):
 
 
 FleetTest = Fleet.TestCase
-FleetTest.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+FleetTest.settings = settings(max_examples=examples(60), stateful_step_count=50, deadline=None)
 ForgetfulFleetTest = ForgetfulFleet.TestCase
-ForgetfulFleetTest.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+ForgetfulFleetTest.settings = settings(max_examples=examples(60), stateful_step_count=50, deadline=None)

@@ -219,7 +219,8 @@ async def test_an_import_that_is_down_says_why_everywhere(
     assert cause in import_causes.CAUSES
     assert re.fullmatch(words, line["detail"])
     assert line.get("nearest", "") == nearest
-    assert f"The import of {subject} is down ({line['detail']})." in told(met)
+    # Until a node has been there for a while it waits for what nobody offers yet.
+    await until(lambda: f"The import of {subject} is down ({line['detail']})." in told(met), 8)
     answer = explain(met.node, subject)
     assert answer.verdict.startswith(f"Applications are refused: {line['detail']}.")
     assert (f"Perhaps {nearest} was meant." in answer.verdict) == bool(nearest)

@@ -19,6 +19,7 @@ from pcgrelay import config
 from pcgrelay.policy.digest import PolicyFiles, policy_digest
 from pcgrelay.policy.widening import classify
 from tests.support.documented_config import PATH, written
+from tests.support.machines import examples
 
 ORGANISATIONS = ["kent.police.example", "met.police.example", "hub.example", "a.hub.example"]
 PATTERNS = ["*", "*.police.example", "*.hub.example", "hub.example", "met.police.example"]
@@ -294,7 +295,7 @@ def test_what_is_admitted_anew_is_called_widening(key: str, first: dict[str, Any
     assert all(each.isascii() and each.isprintable() for each in told)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(WORLD, st.data())
 def test_what_only_takes_away_needs_no_paper(world: dict[str, Any], data: st.DataObject) -> None:
     """Narrowing never waits for signatures: entries removed, ends earlier, lists shorter, what refuses added."""
