@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +109,39 @@ def test_a_table_without_memory_begins_nothing() -> None:
     assert table.used == used
     assert table.of_source(client(1, "10.0.0.7")) == []
     assert len(table.by_use()) == number
+
+
+def begun(table: Associations, each_second: int, offered: int, seconds: int) -> list[int]:
+    """When one may begin, of so many that come in a second, at equal distances."""
+    times = [at * 1_000_000 // offered for at in range(offered * seconds)]
+    found = []
+    for now_us in times:
+        table.at(1_000_000 + now_us)
+        if table.may_begin(each_second):
+            found.append(now_us)
+    return found
+
+
+def test_beside_a_flood_new_ones_begin_together_and_as_many_as_ever() -> None:
+    seconds = 4
+    found = begun(Associations(), 1_000, 10_000, seconds)
+    # A second's worth at once, and then as many as the rate allows, but now and then only.
+    assert 1_000 * (seconds + 1) - 20 <= len(found) <= 1_000 * (seconds + 1) + 1
+    later = [now_us for now_us in found if now_us >= 1_500_000]
+    pauses = [after - before for before, after in pairwise(later) if after - before > 1_000]
+    assert 2_300 <= len(later) <= 2_520
+    assert all(pause >= 10_000 for pause in pauses)
+    assert 200 <= len(pauses) <= 250
+
+
+@pytest.mark.parametrize("offered", [900, 1_000, 1_100])
+def test_about_as_many_as_the_rate_allows_are_hardly_disturbed(offered: int) -> None:
+    found = begun(Associations(), 1_000, offered, 20)
+    assert len(found) >= min(offered, 1_000) * 20
+
+
+def test_a_slow_rate_stays_what_it_is() -> None:
+    assert 10 + 99 <= len(begun(Associations(), 10, 500, 10)) <= 10 + 101
 
 
 @given(

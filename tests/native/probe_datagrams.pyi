@@ -2,9 +2,14 @@
 
 from typing import Final, Self, final
 
+from pcgrelay._core.face.core import Core
+
 DROPS: Final[int]
 CLIENT: Final[int]
 LOCAL: Final[int]
+
+def turn(core: Core, worker: int) -> None:
+    """Have one worker of a node that stands still take one turn, with what is there now."""
 
 def client_name(address: bytes) -> bytes:
     """A socket address of 28 bytes as a client is known by it."""
@@ -39,6 +44,8 @@ class Associations:
         """The numbers of all, the one used last first; and so backwards, turned round."""
     def of_source(self, client: bytes) -> list[int]:
         """The same of the clients with the address of this one."""
+    def may_begin(self, each_second: int) -> bool:
+        """Whether a new one is within this rate now; it is then counted."""
     def push(self, number: int, data: bytes) -> None: ...
     def waiting(self, number: int) -> tuple[int, int]:
         """Datagrams, and their bytes."""

@@ -14,6 +14,8 @@ from pcgrelay._core.edge.clients cimport (
     CLIENTS_KEYS, Clients, ClientSource, clients_add, clients_find, clients_hash, clients_name, clients_serves,
     clients_source, clients_start, clients_stop, clients_use,
 )
+from pcgrelay._core.edge.limits cimport limits_may_associate
+from pcgrelay._core.face.workers cimport Workers
 from pcgrelay._core.link.mailbox cimport DatagramBatch, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.flow cimport Flow
@@ -25,12 +27,21 @@ from pcgrelay._core.stream.stream cimport (
 from pcgrelay._core.worker.datagram_batches cimport (
     Handings, batches_bytes, batches_fill, batches_is_late, batches_next, batches_unlisten,
 )
+from pcgrelay._core.worker.event_loop cimport loop_turn
 from pcgrelay._core.worker.worker cimport WORKER_DATAGRAMS, Worker
 from tests.native.probe cimport exactly
 
 DROPS = DROP_CAUSES
+
 CLIENT = ASSOCIATION_CLIENT
 LOCAL = ASSOCIATION_LOCAL
+
+
+def turn(Workers core, int worker) -> None:
+    """Have one worker of a node that stands still take one turn, with what is there now."""
+    core._frozen()
+    with nogil:
+        loop_turn(&core._workers[worker], 0)
 
 
 def client_name(address: bytes) -> bytes:
@@ -226,6 +237,10 @@ cdef class Associations:
             at = at.newer_of_source
         assert forward == backward[::-1] and len(forward) == source.count
         return forward
+
+    def may_begin(self, each_second: int) -> bool:
+        """Whether a new one is within this rate now; it is then counted."""
+        return limits_may_associate(self.shard, &self.clients, each_second)
 
     # -- what waits
 

@@ -15,6 +15,6 @@ cdef enum:
 cdef struct Handle:
     uint8_t kind
     uint8_t shared              # another process has a copy: closing this descriptor alone does not end the connection
-    uint16_t port               # its local port, if it is one of a ring
+    uint16_t port               # its local port, if it is one of a ring or of an association; 0: not known
     int fd                      # owned; -1: none
     PortRing* ring              # NULL: the system has chosen the port, or there is none

@@ -36,6 +36,7 @@ cdef struct Clients:
     uint32_t number             # of the import
     uint32_t serial             # the number of the listener on its worker
     uint64_t begun_us           # the budget of new associations, if it is the listener's own
+    uint64_t rest_us            # until then none begins, for there were too many new ones
     uint64_t wanted_us          # when a route was asked for last
     uint32_t overflows          # datagrams that the socket had no room for, as the system counts them: so many are told
     uint16_t counts             # of the listener; 0: none

@@ -14,7 +14,7 @@ from pcgrelay._core.edge.associations cimport (
 )
 from pcgrelay._core.edge.choice cimport choice_join, choice_of_datagrams
 from pcgrelay._core.edge.clients cimport ClientSource, clients_add, clients_serves, clients_source
-from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_watch
+from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_rests, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty
 from pcgrelay._core.edge.setups cimport setup_answered
 from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_serve_datagrams
@@ -44,6 +44,10 @@ cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t*
     if not clients_serves(entry.datagrams, client):
         association_drop(shard, NULL, DROP_SOURCE)
         return NULL
+    if limits_rests(shard, clients):
+        # Most of a flood ends here: before anything is looked up for it.
+        association_drop(shard, NULL, DROP_LIMIT)
+        return NULL
     if entry.outlets == NULL:
         flow = choice_of_datagrams(shard, entry, &clients.wanted_us)
     if flow == NULL and (entry.outlets == NULL or not outlets_serve_datagrams(shard, entry, &clients.wanted_us)):
@@ -58,9 +62,10 @@ cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t*
 # The association that was used least recently goes: of the client's address if that has all it may have, else of all.
 # False: none of them is this worker's, or there were too many new ones.
 cdef bint make_room(Shard* shard, Clients* clients, const DatagramImport* terms, const uint8_t* client) noexcept nogil:
-    cdef ClientSource* source = clients_source(clients, client)
-    if not limits_may_associate(shard, clients.number, terms.each_second, &clients.begun_us):
+    cdef ClientSource* source
+    if not limits_may_associate(shard, clients, terms.each_second):
         return False
+    source = clients_source(clients, client)
     if terms.of_source != 0 and source != NULL and source.count >= terms.of_source:
         edge_abort(shard, source.oldest.stream, CODE_LIMIT, CAUSE_LIMIT)
     elif limits_is_full(shard, clients.number, terms.associations, clients.count):

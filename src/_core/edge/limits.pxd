@@ -7,6 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.base.atomics cimport counter32_get
 from pcgrelay._core.base.organisation cimport Organisation
 from pcgrelay._core.base.stats cimport CAUSE_DONE, STATS_SERVICES, Cause, ServiceBounds
+from pcgrelay._core.edge.clients cimport Clients
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.stream cimport Stream
 
@@ -25,9 +26,14 @@ cdef inline Cause limits_of_import(Shard* shard, uint32_t number, bint fresh) no
 # The same for an export, with this stream of an organisation (NULL: not known) counted already.
 cdef Cause limits_of_export(Shard* shard, Organisation* peer, uint32_t number) noexcept nogil
 
-# Whether a new association of an import is within its rate, one of which is then spent; own_us: a budget to use if the
-# node's workers have none in common.
-cdef bint limits_may_associate(Shard* shard, uint32_t number, uint32_t each_second, uint64_t* own_us) noexcept nogil
+# Whether a new association of a listener is within the rate of its import, one of which is then spent. The listener has
+# a budget of its own if the node's workers have none in common. Once one was beyond the rate, the listener rests: what
+# the rate allows meanwhile begins together afterwards. Beside a flood that is a turn, a frame and a call now and then,
+# and not for each of them; how many begin in a second is the same.
+cdef bint limits_may_associate(Shard* shard, Clients* clients, uint32_t each_second) noexcept nogil
+
+cdef inline bint limits_rests(const Shard* shard, const Clients* clients) noexcept nogil:
+    return shard.now_us < clients.rest_us
 
 # Whether the import has so many streams, on all workers; own: those of this listener.
 cdef bint limits_is_full(const Shard* shard, uint32_t number, uint32_t most, uint32_t own) noexcept nogil

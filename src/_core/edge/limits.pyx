@@ -18,6 +18,7 @@ from pcgrelay._core.stream.stream cimport FAR_CUT, LIFE_LIVE, stream_is_shadow, 
 cdef enum:
     SECOND_US = 1000000
     IDLE_LOOKS = 4              # in an idle time
+    REST_US = 10000             # of a listener
 
 
 cdef inline const ServiceBounds* bounds_of(const Shard* shard, int number, bint opener) noexcept nogil:
@@ -58,10 +59,16 @@ cdef Cause import_limit(Shard* shard, uint32_t number, bint fresh) noexcept nogi
     return CAUSE_DONE
 
 
-cdef bint limits_may_associate(Shard* shard, uint32_t number, uint32_t each_second, uint64_t* own_us) noexcept nogil:
-    if shard.bounds == NULL or number >= STATS_SERVICES:
-        return spend(own_us, shard.now_us, each_second)
-    return spend(&shard.bounds.import_rate_us[number], shard.now_us, each_second)
+cdef bint limits_may_associate(Shard* shard, Clients* clients, uint32_t each_second) noexcept nogil:
+    cdef uint64_t* budget = &clients.begun_us
+    if shard.bounds != NULL and clients.number < STATS_SERVICES:
+        budget = &shard.bounds.import_rate_us[clients.number]
+    if limits_rests(shard, clients):
+        return False
+    if spend(budget, shard.now_us, each_second):
+        return True
+    clients.rest_us = shard.now_us + REST_US
+    return False
 
 
 cdef bint limits_is_full(const Shard* shard, uint32_t number, uint32_t most, uint32_t own) noexcept nogil:

@@ -3,7 +3,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from pcgrelay._core.base.atomics cimport counter32_get, counter32_set, counter_add
-from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS
+from pcgrelay._core.base.handle cimport HANDLE_DATAGRAMS, Handle
 from pcgrelay._core.base.linux cimport (
     AF_INET6, AF_UNIX, EADDRNOTAVAIL, EAFNOSUPPORT, EMFILE, EPOLLIN, EPOLL_CTL_ADD, GRND_NONBLOCK, IPPROTO_IP,
     IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, IPV6_RECVPKTINFO, IP_MTU_DISCOVER, IP_PKTINFO,
@@ -188,16 +188,19 @@ cdef int open_socket(Worker* self, const Target* target, const Source* source, i
 
 # Ports that must not be used yet stay taken until there is another, or they would be chosen again. Once none was quiet
 # it is for a second enough that one has rested a little: to look for more each time would cost as much as all the rest.
-cdef int open_quiet(Worker* self, const Target* target, const Source* source, int* made) noexcept nogil:
+cdef int open_quiet(Worker* self, const Target* target, const Source* source, Handle* made) noexcept nogil:
     cdef int held[PORT_TRIES]
     cdef uint32_t wanted_s = PORTS_LEAST_S if self.crowded_s == second(self) else PORTS_QUIET_S
     cdef int n = 0
     cdef int error
     while True:
-        error = open_socket(self, target, source, made)
-        if error != 0 or port_rests(self, local_port(made[0]), wanted_s):
+        error = open_socket(self, target, source, &made.fd)
+        if error != 0:
             break
-        held[n] = made[0]
+        made.port = local_port(made.fd)
+        if port_rests(self, made.port, wanted_s):
+            break
+        held[n] = made.fd
         n += 1
         if n == PORT_TRIES:
             error = EADDRNOTAVAIL
@@ -215,11 +218,12 @@ cdef int open_quiet(Worker* self, const Target* target, const Source* source, in
 
 
 # Take the first of them whose port has rested a little. False: there is none.
-cdef bint take_rested(Worker* self, int* held, int n, int* made) noexcept nogil:
+cdef bint take_rested(Worker* self, int* held, int n, Handle* made) noexcept nogil:
     cdef int i
     for i in range(n):
-        if port_rests(self, local_port(held[i]), PORTS_LEAST_S):
-            made[0] = held[i]
+        made.port = local_port(held[i])
+        if port_rests(self, made.port, PORTS_LEAST_S):
+            made.fd = held[i]
             held[i] = -1
             return True
     return False
@@ -233,7 +237,7 @@ cdef int dial(Worker* self, Stream* stream, const Target* target) noexcept nogil
         return EAFNOSUPPORT
     if not targets_source(&self.shard, stream, family, &source):
         return SOCKETS_NO_SOURCE
-    error = open_quiet(self, target, source, &stream.handle.fd)
+    error = open_quiet(self, target, source, &stream.handle)
     if error != 0:
         stream.handle.fd = -1
         return error
@@ -261,5 +265,8 @@ cdef void datagram_dial(Worker* self, Stream* stream) noexcept nogil:
 cdef void datagram_close(Worker* self, Stream* stream) noexcept nogil:
     if stream.handle.fd < 0:
         return
-    counter32_set(&self.closed_s[local_port(stream.handle.fd)], second(self))
+    if stream.handle.port == 0:
+        # It was opened by another process.
+        stream.handle.port = local_port(stream.handle.fd)
+    counter32_set(&self.closed_s[stream.handle.port], second(self))
     worker_close(self, &stream.handle, True)
