@@ -14,11 +14,12 @@ from pcgrelay.log.events import Emit
 from pcgrelay.log.stream_events import StreamEnd as StreamEndRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Code
+from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName
 from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, record_of_done, was_refused
 from pcgrelay.services.datagrams import dropped_by_cause
 from pcgrelay.services.descriptors import emit_service_full
+from pcgrelay.services.evictions import Evictions
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
 from pcgrelay.session.session import Session
@@ -41,10 +42,10 @@ def tells_details(config: Config) -> bool:
 
 
 def tells_limits(config: Config) -> bool:
-    """Whether it is to tell each association that made room for another: of those that were refused an audit log keeps
-    each, and a flood of forged sources makes thousands.
+    """Whether it is to tell each association that made room for another: an audit log has each of them. An access log
+    has a line a second for them, since a flood of forged sources makes thousands.
     """
-    return config.log.access or config.audit is not None
+    return config.audit is not None
 
 
 class StreamEnds:
@@ -70,6 +71,7 @@ class StreamEnds:
         self._log = log
         self._clock = clock
         self._ids = StreamIds(clock)
+        self._evictions = Evictions()
         self._known: dict[int, Session] = {}
         self._look_at = PAST_MOST
 
@@ -123,7 +125,10 @@ class StreamEnds:
         """Handle StreamsDone: the same for many."""
         stray = self._strays.by_number(event.number) if event.opener else None
         if stray is not None:
-            self._audit_done(event, None, stray)
+            if event.code == Code.DONE:
+                self._audit_done(event, None, stray)
+            else:
+                self._evicted(event, None, stray)
             return
         services = self._services
         services.stream_counts.count_done(event)
@@ -139,6 +144,11 @@ class StreamEnds:
         numbers = services.import_numbers if event.opener else services.export_numbers
         organisation = session.key.edge.organisation if session is not None else ""
         emit_service_full(self._log.emit, self._throttle, self._clock.monotonic_ms(), event, numbers, organisation)
+        self._evicted(event, session)
+
+    def _evicted(self, event: StreamsDone, session: Session | None, stray: Stray | None = None) -> None:
+        if self._local.config.log.access:
+            self._evictions.add(event, self._record_of(event, session, stray), code_name(event.code))
 
     def _audit_done(self, event: StreamsDone, session: Session | None, stray: Stray | None = None) -> None:
         audit = self._local.config.audit
@@ -203,7 +213,10 @@ class StreamEnds:
             emit_stream_end(emit, event, caller, None, stray.service, rules, identity, ALSO, is_stray=True)
 
     def tick(self) -> None:
-        """Check once a second for open streams, which show that a far edge accepts an import again."""
+        """Check once a second for open streams, which show that a far edge accepts an import again; and write the lines
+        of associations that made room for others.
+        """
+        self._evictions.emit(self._log.emit)
         active = self._plane.services()["imports"]
         for imported in self._services.imports:
             edges = {exporter.edge for exporter in imported.exporters}

@@ -65,3 +65,27 @@ class StreamRefused(Record, frozen=True, kw_only=True):
     outlet: str = ""  # of an import with several, the last that was tried
     moved: int = 0
     protocol: str = "tcp"
+
+
+class StreamsEvicted(Record, frozen=True, kw_only=True):
+    """The access log: associations of a second that ended because others took their places, by session and cause.
+
+    Where there is an audit log, each has its own line in both.
+    """
+
+    EVENT: ClassVar[str] = "stream.evicted"
+    service: str
+    direction: str
+    from_organisation: str
+    to_organisation: str
+    session: int
+    code: str
+    cause: str
+    remote: bool = False
+    outlet: str = ""
+    streams: int  # how many
+    sent_bytes: int  # by all of them
+    received_bytes: int
+    sent_datagrams: int
+    received_datagrams: int
+    dropped: dict[str, int] = field(default_factory=dict)

@@ -174,6 +174,8 @@ async def test_an_edge_keeps_of_its_streams_what_it_is_told_to(
     await running.node.start()
     # Those that were done are told together, with what differs between them where each is on record.
     assert not running.node.plane.tells_each_end
+    # Those that made room for others may have been refused, and are told each.
+    assert running.node.plane.tells_limits
     assert running.node.plane.tells_details is (streams == "all")
     details = DETAILS if running.node.plane.tells_details else b""
     running.core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 0, 2, 5_000, SUMS, 0, b"custody", details)

@@ -80,8 +80,9 @@ def sockets_of(running: Running) -> list[tuple[int, int]]:
 
 async def test_an_import_comes_up_with_a_socket_of_datagrams(realm: Realm) -> None:
     assert set(sockets_of(realm.met)) == {(socket.SOCK_DGRAM, realm.port)}
-    # There is an access log, which has a line for each association.
-    assert realm.met.node.plane.tells_limits
+    # There is an access log, which has a line for each association but for those that make room for others.
+    assert realm.met.node.plane.tells_each_end
+    assert not realm.met.node.plane.tells_limits
     (row,) = realm.met.core.published["imports"]
     assert row[7] == (120_000, 300_000, 200, 4_096, 256, 1_000, ())
     (exported,) = realm.kent.core.published["exports"]
@@ -134,6 +135,31 @@ async def test_associations_that_make_room_for_others_are_told_in_one(nodes: Nod
     realm.met.core.emit(fake_core.EVENT_STREAMS_DONE, *ended, "udp", Code.LIMIT, "limit", False, True)
     await until(lambda: realm.service().opened_total == 1_000)
     assert len(realm.met.lines("service.full")) == 1
+    realm.met.edge.stream_ends.tick()
+    assert realm.met.lines("stream.evicted") == []
+
+
+async def test_the_access_log_has_one_line_for_those_that_made_room(realm: Realm) -> None:
+    (number,) = realm.met.core.listeners
+    session = next(iter(realm.met.core.session_table))
+    for count, cause, remote in ((1_000, "limit", False), (500, "limit", False), (7, "far-reset", True)):
+        sums = (8 * count, 0, 0, 0, [0] * 40, [0] * 40, count, 2, (1, 0, 0, 0, 0, 0, 0, 0))
+        ended = (True, number, session, count, 0, sums, 0, b"dns", b"", "udp", Code.LIMIT, cause, remote, False)
+        realm.met.core.emit(fake_core.EVENT_STREAMS_DONE, *ended)
+    await until(lambda: realm.service().refused_total == 1_507)
+    realm.met.edge.stream_ends.tick()
+    lines = realm.met.lines("stream.evicted")
+    assert sum(line["streams"] for line in lines) == 1_507
+    assert sum(line["sent_bytes"] for line in lines) == 8 * 1_507
+    assert {(line["service"], line["direction"], line["session"], line["code"]) for line in lines} == {
+        (DNS, "import", session, "limit")
+    }
+    assert {(line["cause"], line.get("remote", False)) for line in lines} == {("limit", False), ("far-reset", True)}
+    assert sum(line["received_datagrams"] for line in lines) == 6
+    assert sum(line["dropped"]["queue"] for line in lines) == 3
+    # Each second has lines of its own.
+    realm.met.edge.stream_ends.tick()
+    assert realm.met.lines("stream.evicted") == lines
 
 
 async def test_another_protocol_at_the_importer_is_told_and_mended_by_a_reload(realm: Realm) -> None:

@@ -62,7 +62,7 @@ NOT_AUDITED = set(
     catalogue.refused service.full crl.too_large discovery.failed fleet.store_refuses fleet.store_live
     fleet.store_silent fleet.locked fleet.unlocked fleet.lock_lost outlet.failing outlet.well
     audit.failing audit.well audit.refusing handover.done
-    rule.ending rule.unreturned
+    rule.ending rule.unreturned stream.evicted
     import.up import.down import.unavailable import.moved target.unresolved target.failing target.well
     """.split()
 )
