@@ -11,6 +11,8 @@ from tests.reference.records import Record, records_encode
 from tests.reference.refusals import Code, Reason, Refused
 from tests.reference.streams import Streams
 
+FORMER_S = 1.0
+
 
 @dataclass(frozen=True)
 class Given:
@@ -38,6 +40,7 @@ class End:
         self.label_in, self.label_out = given.responder_label, given.initiator_label
         if is_initiator:
             self.label_in, self.label_out = self.label_out, self.label_in
+        self.former: tuple[int, float] = (0, 0.0)  # the label of the path before, and until when datagrams may use it
         self.candidates: dict[int, int] = {}  # labels of paths that may become the session's: ours, the peer's
         self.streams = Streams(is_initiator)
         self.flow = Flow(
@@ -92,6 +95,8 @@ class End:
                 arrivals.append(Arrival(event.type, event.fields))
             elif event.label in self.candidates:
                 arrivals += self._take_candidate(event.label, event.frame, now)
+            elif self._is_late(event.label, event.frame, now):
+                arrivals += self._take_late(event.frame, now)
             elif event.label != self.label_in:
                 lost = body_encode(Type.LOST, flow=event.label, code=Code.UNKNOWN)
                 self.lane.send(Type.LOST, lost)
@@ -109,10 +114,22 @@ class End:
             return []
         if not leads:
             return []
+        self.former = (self.label_in, now + FORMER_S)
         self.label_in, self.label_out = label, self.candidates.pop(label)
         if self.flow.confirmed:
             self.flow.path_paused(now)
         return self.take_flow_frame(frame, now)
+
+    def _is_late(self, label: int, frame: FlowFrame, now: float) -> bool:
+        """9.5: of the path before datagrams alone are taken, for a moment."""
+        return label == self.former[0] and frame.type is Type.DATAGRAMS and now < self.former[1]
+
+    def _take_late(self, frame: FlowFrame, now: float) -> list[Arrival]:
+        try:
+            return self.take_flow_frame(frame, now)
+        except Refused:
+            self.former = (0, 0.0)
+            return []
 
     def take_flow_frame(self, frame: FlowFrame, now: float) -> list[Arrival]:
         arrival = self.flow.receive(frame, now)

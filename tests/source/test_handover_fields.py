@@ -37,7 +37,8 @@ REBUILT = {
     # The tables name it.
     "stream/stream.Setup": "meter",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
-    "session/session.Session": "candidates",
+    # What comes late of the path before may be lost.
+    "session/session.Session": "candidates former",
     # With which renewal it has stepped is seen by the answer to the next PING.
     # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn
     # that brings it. How long ago datagrams went is known with the next ones.

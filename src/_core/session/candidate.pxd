@@ -14,7 +14,8 @@ from pcgrelay._core.session.session cimport Session
 cdef Result candidate_add(Shard* shard, Session* session, uint32_t link, uint32_t in_label,
                           uint32_t out_label) noexcept nogil
 
-# Remove a candidate. One that is not there, or has become the path, is ignored.
+# Remove a candidate. One that is not there, or has become the path, is ignored. in_label 0: take nothing more of the
+# path that the session has left.
 cdef void candidate_drop(Shard* shard, Session* session, uint32_t in_label) noexcept nogil
 
 # Use this path for the flows, whether it was a candidate or not. instead: only if they use that label now; 0: in any
@@ -23,6 +24,7 @@ cdef Result candidate_lead(Shard* shard, Session* session, uint32_t link, uint32
                            uint32_t instead) noexcept nogil
 
 # Handle a frame whose label is not that of a path. RESULT_OK: its candidate has become the path, and the frame was
-# handled. The other results are those of session_frame.
+# handled; or it is DATAGRAMS of the path before, whose records lie in clear behind the prefix. The other results are
+# those of session_frame.
 cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
                             uint32_t* code) noexcept nogil

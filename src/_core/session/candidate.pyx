@@ -11,6 +11,7 @@ from pcgrelay._core.base.result cimport (
     RESULT_DUPLICATE, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result, result_place,
 )
 from pcgrelay._core.link.lane_send cimport lane_tx_unknown
+from pcgrelay._core.session.former cimport former_forget, former_frame, former_keep, former_takes
 from pcgrelay._core.session.session cimport (
     SESSION_CANDIDATES, SESSION_GAUGE_RECEIVED_BYTES, Candidate, Session, session_owe_ack, session_path, session_rx,
 )
@@ -39,7 +40,10 @@ cdef Result candidate_add(Shard* shard, Session* session, uint32_t link, uint32_
 
 cdef void candidate_drop(Shard* shard, Session* session, uint32_t in_label) noexcept nogil:
     cdef Candidate* candidate = find(session, in_label)
-    if in_label == 0 or candidate == NULL:
+    if in_label == 0:
+        former_forget(shard, session)
+        return
+    if candidate == NULL:
         return
     map_remove(&shard.candidates, in_label)
     candidate.in_label = 0
@@ -49,7 +53,9 @@ cdef Result candidate_lead(Shard* shard, Session* session, uint32_t link, uint32
                            uint32_t instead) noexcept nogil:
     if instead != 0 and (session.in_label != instead or session.in_label == in_label):
         return RESULT_OK
-    candidate_drop(shard, session, in_label)
+    former_keep(shard, session, link, in_label)
+    if in_label != 0:
+        candidate_drop(shard, session, in_label)
     return session_path(shard, session, link, in_label, out_label)
 
 
@@ -65,6 +71,8 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
     cdef Flow* mine = NULL
     cdef Result answer
     flow[0] = NULL
+    if session != NULL and former_takes(shard, session, lane, frame):
+        return former_frame(shard, session, lane, frame, wire, flow)
     if candidate != NULL and candidate.link == lane.link.number and lane.index < session.flow_count:
         mine = session.flows[lane.index]
     if mine == NULL:

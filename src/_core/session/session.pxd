@@ -17,7 +17,7 @@ from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.crypto.renewal cimport Renewals
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
-from pcgrelay._core.base.map cimport map_next
+from pcgrelay._core.base.map cimport Map, map_find, map_next, map_remove
 
 
 cdef enum:
@@ -41,6 +41,12 @@ cdef struct Candidate:
     uint32_t in_label
     uint32_t out_label
 
+# The path before this one, of which late datagrams are taken; in_label 0: none.
+cdef struct Former:
+    uint32_t link
+    uint32_t in_label
+    uint64_t until_us
+
 cdef struct Session:
     Flow* flows[WIRE_LANES_MAX]  # owned, by index; NULL: on another worker
     Gauge* gauge                # owned: one reference
@@ -54,6 +60,7 @@ cdef struct Session:
     uint32_t out_label
     uint32_t turn               # selects the flow of the next stream
     Candidate candidates[SESSION_CANDIDATES]
+    Former former
     bint initiator
 
 
@@ -82,6 +89,11 @@ cdef bint session_has_others(Shard* shard, const Session* session) noexcept nogi
 # Remove a session: its keys are wiped and its frames dropped. Its streams must have been removed.
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil
 
+# Forget a label that leads to this session, if it does (0: none).
+cdef inline void session_unlabel(Map* labels, const Session* session, uint32_t label) noexcept nogil:
+    if label != 0 and map_find(labels, label) == session:
+        map_remove(labels, label)
+
 # Use a path over this link for the flows from now on. A failure ends the session.
 cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t in_label,
                          uint32_t out_label) noexcept nogil
@@ -100,6 +112,10 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 # Anything else: end the session for that reason.
 cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
                           uint32_t* code) noexcept nogil
+
+# Open DATAGRAMS of a flow. RESULT_DUPLICATE: they are late or replayed.
+cdef Result session_rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame,
+                                 uint8_t* wire) noexcept nogil
 
 # Handle an opened frame of a flow that is neither BUNDLE nor DATAGRAMS. The results are those of session_frame.
 cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,

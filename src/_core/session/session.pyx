@@ -100,11 +100,10 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
             unlist(shard, flow)
             flow_stop(flow, &shard.pool)
             pool_free(&shard.pool, flow, sizeof(Flow))
-    if session.in_label != 0 and map_find(&shard.labels, session.in_label) == session:
-        map_remove(&shard.labels, session.in_label)
+    session_unlabel(&shard.labels, session, session.in_label)
+    session_unlabel(&shard.candidates, session, session.former.in_label)
     for i in range(SESSION_CANDIDATES):
-        if session.candidates[i].in_label != 0:
-            map_remove(&shard.candidates, session.candidates[i].in_label)
+        session_unlabel(&shard.candidates, session, session.candidates[i].in_label)
     if session_find(shard, session.number) == session:
         map_remove(&shard.sessions, session.number)
     if session.gauge != NULL:
@@ -355,7 +354,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         return RESULT_UNKNOWN_FLOW
     flow[0] = mine
     if frame.type == FRAME_DATAGRAMS:
-        return rx_datagrams(shard, session, mine, frame, wire)
+        return session_rx_datagrams(shard, session, mine, frame, wire)
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
         counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
@@ -377,7 +376,8 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     return session_rx(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 
 
-cdef Result rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame, uint8_t* wire) noexcept nogil:
+cdef Result session_rx_datagrams(Shard* shard, Session* session, Flow* flow, const Frame* frame,
+                                 uint8_t* wire) noexcept nogil:
     cdef Result answer = flow_open_datagrams(flow, frame, wire, shard.now_us)
     if answer == RESULT_OK:
         counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)

@@ -178,17 +178,20 @@ cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf*
     if answer == RESULT_PEER_CLOSED:
         edge_session_rx_close(&self.shard, flow_session(flow), code)
     elif answer == RESULT_UNKNOWN_FLOW:
-        rx_candidate(self, lane, frame, wire)
+        rx_candidate(self, lane, frame, wire, owner)
     elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
         edge_session_fail(&self.shard, flow_session(flow), answer)
     return RESULT_OK
 
 
-# Handle a frame whose label is not that of a path; its candidate may become the path.
-cdef void rx_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+# Handle a frame whose label is not that of a path; its candidate may become the path, or it comes from the path before.
+cdef void rx_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
     cdef Flow* flow = NULL
     cdef uint32_t code = CODE_DONE
     cdef Result answer = candidate_frame(&self.shard, lane, frame, wire, &flow, &code)
+    if answer == RESULT_OK and frame.type == FRAME_DATAGRAMS:
+        answer = records_rx_datagrams(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
+        app_deliver_lent(self)
     if answer == RESULT_OK:
         if flow.small.head != NULL or flow.bulk.head != NULL:
             edge_activate(&self.shard, flow)

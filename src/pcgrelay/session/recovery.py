@@ -100,6 +100,9 @@ class PathRecovery:
         to find another.
         """
         self.candidates.judge(session, lambda end: may_carry(session, end))
+        with suppress(DataPlaneRefused):
+            # Of late datagrams of the path before: what may be carried has changed since they were sent.
+            self._plane.session_candidate_drop(session.number, 0)
         if session.former is not None and not may_carry(session, session.former):
             self._leave_former(session, Code.REFUSED)
         end = session.path

@@ -237,7 +237,7 @@ class Core(Outlets):
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
         """Add a candidate: a path that the session uses once the far edge resumes over it. At most four at once."""
     def session_candidate_drop(self, session: int, in_label: int) -> None:
-        """Remove a candidate. No effect if the session uses it already."""
+        """Remove a candidate. No effect if the session uses it already. 0: take nothing more of the path before."""
     def session_close(self, session: int, code: int) -> None:
         """Close all flows (FLOW_CLOSE with this code), end their streams and forget the session."""
     def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
