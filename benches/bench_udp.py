@@ -28,10 +28,10 @@ from typing import Any
 from benches import own_network, results, udp_report
 from benches.bench_node import CHAIN, PAIR, rows_of, started
 from benches.chain import START_S, Chain, Place
-from benches.datagrams import CASES, Datagrams, NoGateway
+from benches.datagrams import ALONE, CASES, Datagrams, NoGateway
 from benches.generator import DatagramLoad, measure, prove
 from benches.peers.nginx.peer import NginxDatagrams
-from benches.peers.pcgrelay.peer import FAR, PcgrelayDatagrams, PcgrelayFlooded
+from benches.peers.pcgrelay.peer import FAR, PcgrelayDatagrams, PcgrelayDirectDatagrams, PcgrelayFlooded
 from benches.peers.socat.peer import Socat
 from benches.peers.wireguard.peer import WireGuard
 from benches.processes import BenchError, free_port, memory_bytes, until
@@ -40,7 +40,11 @@ from pcgrelay.admin.client import read_status
 
 UDP = "udp"
 PEERS: list[type[Datagrams]] = [PcgrelayDatagrams, WireGuard, NginxDatagrams, Socat]
-TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {PAIR: (2, [*PEERS, NoGateway]), CHAIN: (3, PEERS)}
+TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {
+    PAIR: (2, [*PEERS, NoGateway]),
+    CHAIN: (3, PEERS),
+    ALONE: (1, [PcgrelayDirectDatagrams, NginxDatagrams, Socat]),
+}
 SHORT_TOPOLOGIES: dict[str, tuple[int, list[type[Datagrams]]]] = {PAIR: (2, [PcgrelayDatagrams, NginxDatagrams])}
 SHORT_CASES = {"200 B, 1 association", "200 B, 64 associations"}
 SOURCES = 100_000

@@ -10,6 +10,8 @@ from benches.chain import Chain
 from benches.generator import DatagramLoad, measure
 from benches.settings import Settings
 
+# One gateway, which sends to the server itself.
+ALONE = "edge-direct"
 # The load keeps at most so many underway together: what the sockets of every peer hold, whose size is the system's.
 IN_FLIGHT = 64
 ASSOCIATIONS = (1, 64)

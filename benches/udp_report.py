@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benches.datagrams import packet_cpu, packet_loss, packet_rate
+from benches.datagrams import ALONE, packet_cpu, packet_loss, packet_rate
 from benches.plot import spelt
 from benches.report import table
 from benches.settings import ROOT
@@ -122,7 +122,7 @@ def section(content: Mapping[str, Any]) -> str:
         f"at the median, {max(others):.2f} at most, and the load average was {machine['load_average'][0]:.0f}.\n",
         *([content["note"] + "\n"] if "note" in content else []),  # of a run that was not whole
     ]
-    for topology in (PAIR, CHAIN):
+    for topology in (PAIR, CHAIN, ALONE):
         mine = [row for row in datagrams(rows) if row["topology"] == topology]
         if mine:
             parts += _topology(topology, mine)

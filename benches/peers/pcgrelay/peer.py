@@ -134,6 +134,21 @@ class PcgrelayDatagrams(Datagrams, Pcgrelay):
         return tables
 
 
+class PcgrelayDirectDatagrams(Datagrams, PcgrelayDirect):
+    """One edge as a plain proxy of UDP: an import with a direct outlet."""
+
+    name = "pcgrelay"
+
+    def _tables(self, hop: int) -> list[str]:
+        place, service = self.place, f"datagrams@{FAR}"
+        common = {"protocol": "udp", "outlet": "old", **PcgrelayDatagrams.limits}
+        return [
+            table("link", peer=f"r.{HUB}", address=place.address(MIDDLE)),
+            table("import", service=service, listen=place.address(0), **common),
+            table("direct", service=service, name="old", address=place.target),
+        ]
+
+
 class PcgrelayFlooded(PcgrelayDatagrams):
     """With the limits that a service of datagrams has by itself."""
 

@@ -7,8 +7,12 @@ from pcgrelay._core.worker.worker cimport Listener, Worker
 
 
 # How many datagrams were read of a socket, at most WORKER_DATAGRAMS, into the worker's space for them; less than 0:
-# none, with errno.
+# none, with errno. What was put and not written yet is written before.
 cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil
+
+# The same, but what was read before may stay in the space until it is written with what other sockets bring: so the
+# answers to many clients leave with one call. *first: the place of the first one; fewer are read where little is left.
+cdef int datagram_io_receive_more(Worker* self, int fd, uint32_t* first) noexcept nogil
 
 # Have n bytes at p written for the client of an association, or to its own socket, with the next flush: until then the
 # bytes are borrowed.

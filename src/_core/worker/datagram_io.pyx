@@ -36,6 +36,7 @@ cdef enum:
     IPV4_LOCAL = 12             # struct in_pktinfo: interface, local address, address in the header
     IPV4_LOCAL_AT = 4
     IPV6_LOCAL = 20             # struct in6_pktinfo: address, interface
+    LEAST_ROOM = 16             # datagrams that one call may read at least
 
 
 # -- space ------------------------------------------------------------------------------------------------------------
@@ -61,6 +62,7 @@ cdef DatagramSpace* space_of(Worker* self) noexcept nogil:
         space.inward[i].msg_hdr.msg_control = space.in_controls[i]
         space.outward[i].msg_hdr.msg_iov = &space.out_vectors[i]
         space.outward[i].msg_hdr.msg_iovlen = 1
+    space.in_used = WORKER_DATAGRAMS
     self.datagrams = space
     return space
 
@@ -75,17 +77,34 @@ cdef void datagram_io_stop(Worker* self) noexcept nogil:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 cdef int datagram_io_receive(Worker* self, int fd) noexcept nogil:
+    datagram_io_flush(self)
+    return receive(self, fd, 0)
+
+
+cdef int datagram_io_receive_more(Worker* self, int fd, uint32_t* first) noexcept nogil:
+    cdef const DatagramSpace* space = self.datagrams
+    first[0] = 0
+    if space != NULL and space.out_count != 0:
+        if space.in_used + LEAST_ROOM > WORKER_DATAGRAMS:
+            datagram_io_flush(self)
+        else:
+            first[0] = space.in_used
+    return receive(self, fd, first[0])
+
+
+cdef int receive(Worker* self, int fd, uint32_t first) noexcept nogil:
     cdef DatagramSpace* space = space_of(self)
     cdef uint32_t i
     cdef int n
     if space == NULL:
         return 0
-    for i in range(WORKER_DATAGRAMS):
-        # The system has changed those of the last call.
+    for i in range(first, space.in_used):
+        # The system has changed those of the calls before.
         space.inward[i].msg_hdr.msg_namelen = ASSOCIATION_CLIENT
         space.inward[i].msg_hdr.msg_controllen = WORKER_CONTROL
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
-    n = recvmmsg(fd, space.inward, WORKER_DATAGRAMS, MSG_DONTWAIT, NULL)
+    n = recvmmsg(fd, &space.inward[first], WORKER_DATAGRAMS - first, MSG_DONTWAIT, NULL)
+    space.in_used = first + (<uint32_t>n if n > 0 else 0)
     if n > 0:
         counter_add(&self.shard.stats.count[COUNT_DATAGRAM_READS], 1)
     return n

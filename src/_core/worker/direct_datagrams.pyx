@@ -1,55 +1,99 @@
 from libc.stdint cimport uint32_t, uint8_t
+from libc.string cimport memset
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop
 from pcgrelay._core.base.linux cimport (
-    EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, MSG_NOSIGNAL, MSG_TRUNC, errno, send,
+    EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, errno, iovec, mmsghdr, sendmmsg,
 )
-from pcgrelay._core.base.stats cimport COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE
+from pcgrelay._core.base.stats cimport (
+    COUNT_DATAGRAM_WRITES, COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
+)
 from pcgrelay._core.edge.associations cimport (
     association_drop, association_put_back, association_sent, association_take, association_use,
 )
 from pcgrelay._core.edge.datagrams cimport datagrams_answered
 from pcgrelay._core.stream.stream cimport LIFE_LIVE, Association, stream_is_pending
-from pcgrelay._core.worker.datagram_io cimport datagram_io_flush, datagram_io_put, datagram_io_receive
+from pcgrelay._core.worker.datagram_io cimport datagram_io_put, datagram_io_receive_more
 from pcgrelay._core.worker.datagram_sockets cimport datagram_dial, datagram_overflows_of
 from pcgrelay._core.worker.dial cimport dial_give_up
+from pcgrelay._core.worker.worker cimport WORKER_DATAGRAMS
+
+
+# What one call writes of one association.
+cdef struct Batch:
+    mmsghdr messages[WORKER_DATAGRAMS]
+    iovec vectors[WORKER_DATAGRAMS]
+    Buf* bufs[WORKER_DATAGRAMS]
+    uint32_t count
 
 
 cdef void direct_datagrams_deliver(Worker* self, Stream* stream) noexcept nogil:
     cdef Association* association
-    cdef Buf* buf
+    cdef Batch batch
     if stream.handle.fd < 0:
         datagram_dial(self, stream)
     while stream.life == LIFE_LIVE and stream.handle.fd >= 0 and stream.partner != NULL:
         association = stream.partner.association
-        buf = NULL if association == NULL else association_take(&self.shard, association)
+        if association == NULL or association.first == NULL:
+            return
+        take(self, association, &batch)
+        write(self, stream, association, &batch)
+
+
+# All that waits, and of what waits too long nothing.
+cdef void take(Worker* self, Association* association, Batch* batch) noexcept nogil:
+    cdef Buf* buf
+    batch.count = 0
+    while batch.count < WORKER_DATAGRAMS:
+        buf = association_take(&self.shard, association)
         if buf == NULL:
             return
-        write(self, stream, association, buf)
+        batch.bufs[batch.count] = buf
+        batch.vectors[batch.count].iov_base = buf_data(buf)
+        batch.vectors[batch.count].iov_len = buf.length
+        memset(&batch.messages[batch.count], 0, sizeof(mmsghdr))
+        batch.messages[batch.count].msg_hdr.msg_iov = &batch.vectors[batch.count]
+        batch.messages[batch.count].msg_hdr.msg_iovlen = 1
+        batch.count += 1
 
 
-cdef void write(Worker* self, Stream* stream, Association* association, Buf* buf) noexcept nogil:
-    cdef ssize_t sent = -1
-    cdef int error = EINTR
-    while sent < 0 and error == EINTR:
-        sent = send(stream.handle.fd, buf_data(buf), buf.length, MSG_NOSIGNAL)
-        error = errno
+cdef void write(Worker* self, Stream* stream, Association* association, Batch* batch) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef int _, n, error
+    while at < batch.count:
         counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
-    if sent >= 0:
-        association_sent(&self.shard, association, buf)
-        return
-    if error == EAGAIN or error == ENOBUFS or error == ENOMEM:
-        drop(self, association, buf, DROP_QUEUE)
-    elif error == EMSGSIZE:
-        drop(self, association, buf, DROP_TOO_LONG)
-    else:
-        # ICMP has told of the target, by one that was sent before, or this node's own rules forbid it.
-        if stream_is_pending(stream.partner):
-            association_put_back(association, buf)
-        else:
-            drop(self, association, buf, DROP_UNREACHABLE)
-        dial_give_up(self, stream, error)
+        n = sendmmsg(stream.handle.fd, &batch.messages[at], batch.count - at, MSG_DONTWAIT | MSG_NOSIGNAL)
+        error = errno
+        if n > 0:
+            counter_add(&self.shard.stats.count[COUNT_DATAGRAM_WRITES], 1)
+            for _ in range(n):
+                association_sent(&self.shard, association, batch.bufs[at])
+                at += 1
+        elif error == EAGAIN or error == ENOBUFS or error == ENOMEM:
+            drop(self, association, batch.bufs[at], DROP_QUEUE)
+            at += 1
+        elif error == EMSGSIZE:
+            drop(self, association, batch.bufs[at], DROP_TOO_LONG)
+            at += 1
+        elif error != EINTR:
+            # ICMP has told of the target, by one that was sent before, or this node's own rules forbid it.
+            give_up(self, stream, association, batch, at, error)
+            return
+
+
+# What was not sent waits again, for the next outlet or until the association has ended. If its set-up is over, the one
+# that was refused is counted as that.
+cdef void give_up(Worker* self, Stream* stream, Association* association, Batch* batch, uint32_t refused,
+                  int error) noexcept nogil:
+    cdef uint32_t at = batch.count
+    cdef uint32_t kept = refused if stream_is_pending(stream.partner) else refused + 1
+    while at > kept:
+        at -= 1
+        association_put_back(association, batch.bufs[at])
+    if kept != refused:
+        drop(self, association, batch.bufs[refused], DROP_UNREACHABLE)
+    dial_give_up(self, stream, error)
 
 
 cdef void drop(Worker* self, Association* association, Buf* buf, uint32_t cause) noexcept nogil:
@@ -59,7 +103,8 @@ cdef void drop(Worker* self, Association* association, Buf* buf, uint32_t cause)
 
 cdef void direct_datagrams_event(Worker* self, Stream* stream) noexcept nogil:
     cdef Stream* opener = stream.partner
-    cdef int n = datagram_io_receive(self, stream.handle.fd)
+    cdef uint32_t first = 0
+    cdef int n = datagram_io_receive_more(self, stream.handle.fd, &first)
     cdef int i
     if opener == NULL or opener.association == NULL:
         return
@@ -71,9 +116,7 @@ cdef void direct_datagrams_event(Worker* self, Stream* stream) noexcept nogil:
             dial_give_up(self, stream, errno)
         return
     for i in range(n):
-        to_client(self, opener, <uint32_t>i)
-    # The space that they were read to is used again.
-    datagram_io_flush(self)
+        to_client(self, opener, first + <uint32_t>i)
     if n > 1:
         # Some waited there: perhaps more came than it had room for.
         datagram_overflows_of(self, stream, opener.association)

@@ -54,6 +54,7 @@ cdef struct DatagramSpace:
     iovec in_vectors[WORKER_DATAGRAMS]
     uint8_t in_names[WORKER_DATAGRAMS][ASSOCIATION_CLIENT]
     uint8_t in_controls[WORKER_DATAGRAMS][WORKER_CONTROL]
+    uint32_t in_used            # the first so many of `inward` are as the system has left them
     mmsghdr outward[WORKER_DATAGRAMS]
     iovec out_vectors[WORKER_DATAGRAMS]
     uint8_t out_names[WORKER_DATAGRAMS][ASSOCIATION_CLIENT]
