@@ -89,7 +89,7 @@ CORE_LAYERS = {
     "frame": "frame record credit pace",
     "stream": "meter stream stream_list flow flow_datagrams service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
-    "session": "session stream_walk datagrams candidate timers",
+    "session": "session stream_walk datagrams former candidate timers",
     "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
     "outlets datagrams accept records",
     "handover": "keys lanes streams flows shard",
@@ -124,8 +124,14 @@ WORKERS = {
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# What is in a worker's queues of handed-over datagrams is looked at without a socket.
-CORE_EXCEPT["probe_datagrams"] = WORKERS - {"worker.worker", "worker.datagram_batches"}
+# What is in a worker's queues of handed-over datagrams is looked at without a socket, and workers that stand still are
+# led turn by turn.
+CORE_EXCEPT["probe_datagrams"] = WORKERS - {
+    "worker.worker",
+    "worker.datagram_batches",
+    "worker.event_loop",
+    "face.workers",
+}
 # The worker is one thread in many files: its record, sockets, targets, datagrams, applications and direct streams,
 # frames for lanes, lanes, rounds, orders, the turn.
 SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
