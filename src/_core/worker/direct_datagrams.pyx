@@ -37,15 +37,17 @@ cdef void direct_datagrams_deliver(Worker* self, Stream* stream) noexcept nogil:
         association = stream.partner.association
         if association == NULL or association.first == NULL:
             return
-        take(self, association, &batch)
+        # A call that has sent some does not tell why it sent no more. Until the target is known to be there, this must be
+        # heard: what was not sent goes to the next outlet.
+        take(self, association, &batch, 1 if stream_is_pending(stream.partner) else <uint32_t>WORKER_DATAGRAMS)
         write(self, stream, association, &batch)
 
 
-# All that waits, and of what waits too long nothing.
-cdef void take(Worker* self, Association* association, Batch* batch) noexcept nogil:
+# What waits, and of what waits too long nothing.
+cdef void take(Worker* self, Association* association, Batch* batch, uint32_t most) noexcept nogil:
     cdef Buf* buf
     batch.count = 0
-    while batch.count < WORKER_DATAGRAMS:
+    while batch.count < most:
         buf = association_take(&self.shard, association)
         if buf == NULL:
             return
