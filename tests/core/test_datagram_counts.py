@@ -324,3 +324,39 @@ def test_each_that_made_room_is_told_where_somebody_wants_it() -> None:
 
         until(is_told)
         assert native.EVENT_STREAMS_DONE not in [each[0] for each in found]
+
+
+def test_those_that_made_room_are_told_in_one_beside_others_that_are_told_each() -> None:
+    """As an access log has it: a line for each that was done, and one for all that a flood has ended."""
+    with Across(relays=0) as across, server() as target, contextlib.ExitStack() as stack:
+        address = serve(across, target.address, Terms(associations=2))
+        for _ in range(5):
+            ask(stack.enter_context(client(address)), b"name")
+        until(lambda: across.near.core.streams() == 2)
+        across.near.core.import_unlisten(0)
+        until(lambda: across.near.core.streams() == 0)
+        found: list[tuple[Any, ...]] = []
+
+        def are_told() -> bool:
+            found.extend(across.near.core.events(4_096, True, crowded=True))
+            return len([each for each in found if each[0] == native.EVENT_STREAM_END]) == 2
+
+        until(are_told)
+        together = [each for each in found if each[0] == native.EVENT_STREAMS_DONE]
+        assert sum(each[4] for each in together) == 3
+        assert {each[11] for each in together} == {LIMIT}
+
+
+def test_each_that_was_done_is_told_where_somebody_wants_it() -> None:
+    with Across(relays=0) as across, server() as target:
+        address = serve(across, target.address, Terms(idle_ms=100, silent_ms=100))
+        with client(address) as asker:
+            ask(asker, b"name")
+        found: list[tuple[Any, ...]] = []
+
+        def is_told() -> bool:
+            found.extend(across.near.core.events(4_096, True, crowded=True))
+            return native.EVENT_STREAM_END in [each[0] for each in found]
+
+        until(is_told)
+        assert native.EVENT_STREAMS_DONE not in [each[0] for each in found]

@@ -119,7 +119,7 @@ cdef class Core(Outlets):
         cdef list out = []
         if self._stopped:
             return out
-        ends_begin(&ends, detailed, crowded)
+        ends_begin(&ends, whole, detailed, crowded)
         # Clear the wake-up first: an event that comes after the events were taken sets it again.
         worker_woken(self._event_fd)
         while taken < limit:
@@ -129,7 +129,7 @@ cdef class Core(Outlets):
                 self._rounds = 0
                 out.append((EVENT_EVENTS_LOST, lost, lost_kept))
             for i in range(n):
-                if not whole and batch[i].kind == mailbox.EVENT_STREAM_END and ends_count(&ends, &batch[i].data.stream):
+                if batch[i].kind == mailbox.EVENT_STREAM_END and ends_count(&ends, &batch[i].data.stream):
                     continue
                 item = self._event(&batch[i])
                 if item is not None:

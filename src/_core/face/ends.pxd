@@ -56,13 +56,14 @@ cdef struct EndsOfKind:
 cdef struct Ends:
     uint32_t used
     EndsOfKind of_kind[ENDS_KINDS]
+    bint whole                  # what was done is told one by one
     bint detailed
-    bint crowded                # associations that made room for others are counted too
+    bint crowded                # associations that made room for others are counted
     uint32_t known              # details
     EndDetails details[ENDS_DETAILS]
     uint8_t kind_of[ENDS_DETAILS]
 
-cdef void ends_begin(Ends* self, bint detailed, bint crowded) noexcept nogil
+cdef void ends_begin(Ends* self, bint whole, bint detailed, bint crowded) noexcept nogil
 
 # False: it is to be told by itself.
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil

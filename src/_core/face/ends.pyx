@@ -9,15 +9,17 @@ from pcgrelay._core.face.counters cimport name_of_cause
 from pcgrelay._core.link.mailbox cimport EVENT_STREAMS_DONE, StreamEndEvent
 
 
-cdef void ends_begin(Ends* self, bint detailed, bint crowded) noexcept nogil:
+cdef void ends_begin(Ends* self, bint whole, bint detailed, bint crowded) noexcept nogil:
     self.used = self.known = 0
+    self.whole = whole
     self.detailed = detailed
     self.crowded = crowded
 
 
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    if end.shadow != 0 or end.number < 0 or not (is_done(end) or (self.crowded and made_room(end))):
+    if end.shadow != 0 or end.number < 0 or not ((not self.whole and is_done(end))
+                                                  or (self.crowded and made_room(end))):
         return False
     if self.detailed and self.known == ENDS_DETAILS:
         return False
