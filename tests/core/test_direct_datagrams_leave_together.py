@@ -1,4 +1,4 @@
-"""Datagrams of a direct outlet: many are moved with one call, unless it is not known yet whether the target is there."""
+"""Datagrams of a direct outlet: many are moved with one call, once it is known that the target is there."""
 
 from __future__ import annotations
 

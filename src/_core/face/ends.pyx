@@ -18,8 +18,9 @@ cdef void ends_begin(Ends* self, bint whole, bint detailed, bint crowded) noexce
 
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    if end.shadow != 0 or end.number < 0 or not ((not self.whole and is_done(end))
-                                                  or (self.crowded and made_room(end))):
+    if end.shadow != 0 or end.number < 0:
+        return False
+    if not ((is_done(end) and not self.whole) or (made_room(end) and self.crowded)):
         return False
     if self.detailed and self.known == ENDS_DETAILS:
         return False

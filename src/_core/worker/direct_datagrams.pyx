@@ -37,8 +37,8 @@ cdef void direct_datagrams_deliver(Worker* self, Stream* stream) noexcept nogil:
         association = stream.partner.association
         if association == NULL or association.first == NULL:
             return
-        # A call that has sent some does not tell why it sent no more. Until the target is known to be there, this must be
-        # heard: what was not sent goes to the next outlet.
+        # A call that has sent some does not tell why it sent no more. Until the target is known to be there, this must
+        # be heard: what was not sent goes to the next outlet.
         take(self, association, &batch, 1 if stream_is_pending(stream.partner) else <uint32_t>WORKER_DATAGRAMS)
         write(self, stream, association, &batch)
 

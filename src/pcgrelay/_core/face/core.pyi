@@ -137,8 +137,8 @@ class Core(Outlets):
     ) -> list[tuple[object, ...]]:
         """Take about `limit` pending events.
 
-        whole: each end of a stream that was done by itself; else they are told together, in STREAMS_DONE. detailed: with
-        what differs between those in one. crowded: associations that made room for others are told together.
+        whole: each end of a stream that was done by itself; else they are told together, in STREAMS_DONE. detailed:
+        with what differs between those in one. crowded: associations that made room for others are told together.
         """
 
     # -- links
