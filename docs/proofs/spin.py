@@ -3,8 +3,9 @@
 usage: docs/proofs/spin.py        spin and gcc are Debian's
 
 Each run is a model with at most one definition. Without one it is what the code does, and must hold: no assertion
-fails, and no run stops but where it may (`holds`), and each run ends (`ends`). With BROKEN_X it is broken on purpose,
-and with REACH_X it says that a good end is never reached: both must be refuted. A search that was cut off is no result.
+fails, and no run stops but where it may (`holds`), and each run ends (`ends`); so it must with an OLDER_X that it works
+with. With BROKEN_X it is broken on purpose, and with REACH_X it says that a good end is never reached: both must be
+refuted. A search that was cut off is no result.
 """
 
 from __future__ import annotations
@@ -67,8 +68,20 @@ def _runs(model: str, *broken: str, reach: tuple[str, ...], cycles: tuple[str, .
 PLAN = [
     *_runs("link", "SAME_GENERATION", "READS_EARLY", "TELLS_UNKEPT", "NO_END", reach=("RENEWED",)),
     *_runs("lanes", "REUSE", "KEEPS", "OLD_WINS", reach=("REPLACED",), cycles=("FOR_EVER",)),
-    *_runs("renewal", "TWO_UNHEARD", "TELLS_UNKEPT", "IMPATIENT", "NO_STEP_FIRST", reach=("RENEWED",)),
+    *_runs(
+        "renewal",
+        "UNLEARNT",
+        "COUNTS_AT_ONCE",
+        "TWO_UNHEARD",
+        "TELLS_UNKEPT",
+        "IMPATIENT",
+        "NO_STEP_FIRST",
+        reach=("RENEWED",),
+    ),
+    Run("renewal", "OLDER_RESPONDER", HOLDS),
+    Run("renewal", "OLDER_RESPONDER", ENDS),
     *_runs("takeover", "NO_FREEZE", "FORGETS_TOLD", "FORGETS_SECRET", "FORGETS_WAIT", reach=("BETWEEN",)),
+    Run("takeover", "OLDER_RESPONDER", HOLDS),
     *_runs("glare", "NOBODY_DECIDES", "BOTH_DECIDE", "NOT_FOLLOWED", "BOTH_REFUSE", reach=("GREATER",)),
     *_runs("resume", "NO_PROOF", "NO_INSTEAD", "STALE", "LEAVES_PLACES", reach=("RESUMED",)),
     *_runs("handover", "STARTS_EARLY", "GOES_ON", "NO_FREEZE", "LATE_GO", reach=("TAKEN", "SECOND")),

@@ -108,35 +108,35 @@ def is_named(across: Across, number: int) -> bool:
 def step_plainly(across: Across, target: tuple[str, int]) -> None:
     """A process that takes over steps at once, where no step waits for a renewal. The last step must be acknowledged
     before the next can be made."""
-    before = across.far.core.sessions()[across.session]["epoch"]
-    handed_over_by_the_version_before(across, across.near, target, WAITS)
-    until(lambda: across.far.core.sessions()[across.session]["epoch"] > before, across.near, across.far)
+    before = across.near.core.sessions()[across.session]["epoch"]
+    handed_over_by_the_version_before(across, across.far, target, WAITS)
+    until(lambda: across.near.core.sessions()[across.session]["epoch"] > before, across.near, across.far)
 
 
 def ends(across: Across, target: tuple[str, int]) -> bool:
     """One more step without the mix."""
-    handed_over_by_the_version_before(across, across.near, target, WAITS)
-    down = across.far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
+    handed_over_by_the_version_before(across, across.far, target, WAITS)
+    down = across.near.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
     return bool(down[2:4] == (10, "mix-overdue"))
 
 
 @pytest.mark.parametrize("version", ["this", "the one before"])
 def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> None:
-    """The near side never hears that both keep it, and each hand-over of it is a plain step, as it was before such a
-    step waited. One is taken, in all."""
+    """The far side never hears that both keep it, and each hand-over of it is a plain step, as it was before such a
+    step waited. The initiator takes one, in all."""
     with server(echo) as target, Across(relays=0) as across:
         address, session = across.serve(target), across.session
         near, far = across.near, across.far
         assert transfer(address, SMALL) == SMALL
         for node in (near, far):
             keep(node, session, 1)
-        far.core.session_mix(session, 1)
+        near.core.session_mix(session, 1)
         step_plainly(across, target)
         assert transfer(address, SMALL) == SMALL
         if version == "this":
-            hand_over(across, far, target)
+            hand_over(across, near, target)
         else:
-            handed_over_by_the_version_before(across, far, target)
+            handed_over_by_the_version_before(across, near, target)
         assert transfer(address, SMALL) == SMALL
         if version == "this":
             assert ends(across, target)
@@ -147,7 +147,7 @@ def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> No
         assert transfer(address, SMALL) == SMALL
         for node in (near, far):
             keep(node, session, 2)
-        far.core.session_mix(session, 2)
+        near.core.session_mix(session, 2)
         step_plainly(across, target)
         assert transfer(address, SMALL) == SMALL
         assert ends(across, target)
@@ -155,7 +155,7 @@ def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> No
 
 @pytest.mark.parametrize("version", ["this", "the one before"])
 def test_a_process_that_takes_over_waits_for_the_renewal_as_the_one_before(version: str) -> None:
-    """The far side knows already that both keep it, takes one plain step, and ends the session at the next."""
+    """The initiator knows already that both keep it, takes one plain step, and ends the session at the next."""
     with server(echo) as target, Across(relays=0) as across:
         address, session, (link,) = across.serve(target), across.session, across.links
         near, far = across.near, across.far
@@ -163,21 +163,42 @@ def test_a_process_that_takes_over_waits_for_the_renewal_as_the_one_before(versi
         for node in (near, far):
             keep(node, session, 1)
             keep_link(node, link, 1)
-        far.core.session_mix(session, 1)
-        far.core.link_mix(link, 1)
-        before = far.core.sessions()[session]["epoch"]
-        if version == "this":
-            for _ in range(4):
-                hand_over(across, near, target)
-                assert transfer(address, SMALL) == SMALL
-            assert far.core.sessions()[session]["epoch"] == before
-        else:
-            handed_over_by_the_version_before(across, near, target, WAITS)
-            until(lambda: far.core.sessions()[session]["epoch"] > before, near, far)
-            assert transfer(address, SMALL) == SMALL
         near.core.session_mix(session, 1)
         near.core.link_mix(link, 1)
+        before = near.core.sessions()[session]["epoch"]
+        if version == "this":
+            for _ in range(4):
+                hand_over(across, far, target)
+                assert transfer(address, SMALL) == SMALL
+            assert near.core.sessions()[session]["epoch"] == before
+        else:
+            handed_over_by_the_version_before(across, far, target, WAITS)
+            until(lambda: near.core.sessions()[session]["epoch"] > before, near, far)
+            assert transfer(address, SMALL) == SMALL
+        far.core.session_mix(session, 1)
+        far.core.link_mix(link, 1)
         until(lambda: is_named(across, 1), near, far)
         until(lambda: all(node.core.link_has_stepped(link, 1) for node in (near, far)), near, far)
         assert transfer(address, SMALL) == SMALL
+        assert refused(near) == refused(far) == {}
+
+
+@pytest.mark.parametrize("which", ["near", "far"])
+def test_an_initiator_takes_the_step_for_the_answer_that_is_lost(which: str) -> None:
+    """It never hears RENEWED, and steps with the mix all the same, in whatever process. Its control plane is told."""
+    with server(echo) as target, Across(relays=0) as across:
+        address, session = across.serve(target), across.session
+        near, far = across.near, across.far
+        assert transfer(address, SMALL) == SMALL
+        for node in (near, far):
+            keep(node, session, 1)
+        far.core.session_mix(session, 1)
+        near.wait(lambda event: event == (native.EVENT_SESSION_AGREED, session, 1))
+        hand_over(across, getattr(across, which), target)
+        until(lambda: is_named(across, 1), near, far)
+        # As many plain steps as are due.
+        for _ in range(3):
+            hand_over(across, near, target)
+            assert transfer(address, SMALL) == SMALL
+        until(lambda: all(node.core.session_has_stepped(session, 1, 1) for node in (near, far)), near, far)
         assert refused(near) == refused(far) == {}

@@ -10,6 +10,7 @@ from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_a
 from pcgrelay._core.edge.records cimport (
     records_data, records_fin, records_may_read, records_tx, records_rx, records_rx_datagrams,
 )
+from pcgrelay._core.session.renewing cimport session_mix
 from pcgrelay._core.session.datagrams cimport session_datagrams, session_takes_datagrams
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
 from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, accept_application, accept_tables_changed
@@ -41,7 +42,7 @@ from pcgrelay._core.stream.service_tables cimport (
 )
 from pcgrelay._core.session.session cimport (
     SESSION_CANDIDATES, Session, session_add, session_bundle, session_find, session_frame, session_lane_down,
-    session_lane_up, session_lost, session_mix,
+    session_lane_up, session_lost,
 )
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream.stream cimport (
@@ -217,8 +218,7 @@ cdef class Edge(Node):
             "state": FLOW_STATES[flow.state], "resume_id": flow.resume_id, "next_number": flow.tx_next,
             "next_volatile": flow.tx_control, "next_datagrams": flow.tx_datagrams,
             "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
-            "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count,
-        }
+            "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count}
 
     def session_stats(self, session: int) -> dict[str, int]:
         """What `Core.sessions` says of it."""

@@ -16,8 +16,8 @@ from pcgrelay._core.link.link cimport link_add, link_find, link_mix, link_remove
 from pcgrelay._core.link.shard cimport LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.link.mailbox cimport (
     EVENT_FLOW_UP, EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_LINK_RENEWED, EVENT_PEER_DRAINS,
-    EVENT_SESSION_DOWN, EVENT_SESSION_MOVED, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,
-    LaneEvent, SessionEvent, StreamEndEvent,
+    EVENT_SESSION_AGREED, EVENT_SESSION_DOWN, EVENT_SESSION_MOVED, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED,
+    EVENT_SESSION_STALLED, Event, LaneEvent, SessionEvent, StreamEndEvent,
 )
 from pcgrelay._core.base.map cimport map_any, map_free
 from tests.native.probe cimport check, exactly
@@ -450,6 +450,8 @@ cdef tuple event_fields(const Event* event):
         return kind, event.data.drain.link, event.data.drain.milliseconds
     if kind == EVENT_LINK_RENEWED or kind == EVENT_SESSION_RENEWED:
         return kind, event.data.renewal.number, event.data.renewal.mix, event.data.renewal.serial
+    if kind == EVENT_SESSION_AGREED:
+        return kind, event.data.renewal.number, event.data.renewal.mix
     if kind == EVENT_SESSION_DOWN:
         return kind, session.number, session.code, session.reason, session.remote
     if kind == EVENT_SESSION_MOVED:

@@ -74,6 +74,7 @@ class Flow:
         self.owed = Owed()
         self.use = KeyUse(self.limits)
         self.rekey_number: int | None = None
+        self.mix_named = self.mix_heard = 0  # by the last own step, and by the last that was acknowledged
         self.next_number = self.next_volatile = self.expected = self.acknowledged = 0
         self.last_volatile = -1
         self.next_datagrams = 0
@@ -110,6 +111,7 @@ class Flow:
         if self.state is not State.UP or self.rekey_number is not None:
             raise NotNow("a step is not acknowledged")
         self.rekey_number = self.next_number
+        self.mix_named = max(self.mix_named, mix_id)
         body = body_encode(Type.FLOW_REKEY, next_epoch=self.tx.number + 1, mix_id=mix_id)
         self._send_numbered(Type.FLOW_REKEY, body, now, at_any_age=True)
         self.tx = self.tx.next(self._mix(mix_id, self.tx_half.direction))
@@ -282,7 +284,10 @@ class Flow:
         self.step_after = self.expected + 1
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
-        self.owed.step(mix_id, now)
+        if self.is_initiator and mix_id in self.renewals:
+            # The responder names only what both have told: its answer may be lost.
+            self.owed.agree(mix_id, now)
+        self.owed.step(mix_id, now, knows=self.is_initiator or self.mix_heard > self.owed.mix)
         self.stepped_at = now
         self.rx, self.rx_previous = self.rx.next(self._mix(mix_id, self.rx_half.direction)), self.rx
 
@@ -338,6 +343,7 @@ class Flow:
             self.retained.popleft()
         if self.rekey_number is not None and self.rekey_number < self.acknowledged:
             self.rekey_number = None
+            self.mix_heard = self.mix_named
             self.tx_control = self.tx
 
     def _mix(self, mix_id: int, direction: int) -> bytes:

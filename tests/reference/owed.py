@@ -20,15 +20,15 @@ class Owed:
         if self.mix < self.agreed and self.since is None:
             self.since, self.plain = now, is_new
 
-    def step(self, mix_id: int, now: float) -> None:
-        """A step names this mix, or none (0)."""
+    def step(self, mix_id: int, now: float, *, knows: bool = True) -> None:
+        """A step names this mix, or none (0). knows: the sender has heard of a newer one than it has named."""
         if mix_id > self.mix:
             self.mix, self.since = mix_id, None
             self.agree(0, now)
         elif self.since is not None:
-            if self.plain or self.is_over(now):
+            if self.is_over(now) or (knows and self.plain):
                 raise Refused(Reason.MIX_OVERDUE, f"a step without {self.agreed}")
-            self.plain = True
+            self.plain = self.plain or knows
 
     def is_over(self, now: float) -> bool:
         return self.since is not None and now - self.since >= GRACE

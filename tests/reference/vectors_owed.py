@@ -13,10 +13,12 @@ from tests.reference.vectors_frames import GIVEN, given_fields
 from tests.reference.vectors_keys import Json, secret
 
 AGREE, STEP, FRAME, DATAGRAMS, WAIT = "agree", "step", "frame", "datagrams", "wait"
+OWN, HEARD = "own", "heard"  # a step of the receiver itself, and the far side's ACK
 Op = tuple[str, int]
 AGELESS = KeyLimits(age=(1e6, 1e6))
 RENEWALS = {number: secret(f"renewal {number}") for number in (1, 2, 3)}
-# Of a flow and of a lane alike; no lane is without frames for longer than it takes to be silent, so waits are a flow's.
+# Of an initiator's flow and of a lane alike; no lane is without frames for longer than it takes to be silent, so waits
+# are a flow's.
 STEPS: list[tuple[str, list[Op]]] = [
     ("one step that was under way, then the mix, then as many plain ones as are due", [
         (AGREE, 1), (STEP, 0), (FRAME, 0), (STEP, 1), (FRAME, 0), (STEP, 0), (STEP, 0), (FRAME, 0)]),
@@ -41,11 +43,31 @@ WAITS: list[tuple[str, list[Op]]] = [
     ("nothing is owed for three days", [(STEP, 1), (AGREE, 1), (WAIT, 259_200), (FRAME, 0), (STEP, 0), (FRAME, 0)]),
     ("silent for three days, then the mix", [(AGREE, 1), (WAIT, 259_200), (STEP, 1), (FRAME, 0)]),
 ]  # fmt: skip
+ANSWERS: list[tuple[str, list[Op]]] = [
+    ("a step with what it keeps is the answer that is lost", [(STEP, 1), (OWN, 1), (HEARD, 0), (FRAME, 0)]),
+]
+# A responder may not have been heard.
+UNHEARD: list[tuple[str, list[Op]]] = [
+    ("plain steps, until its own step is acknowledged", [
+        (AGREE, 1), (STEP, 0), (STEP, 0), (OWN, 1), (STEP, 0), (STEP, 0), (FRAME, 0)]),
+    ("one plain step after that, and no other", [
+        (AGREE, 1), (STEP, 0), (OWN, 1), (HEARD, 0), (FRAME, 0), (STEP, 0), (FRAME, 0), (STEP, 0)]),
+    ("one plain step after that, and the mix", [
+        (AGREE, 1), (OWN, 1), (HEARD, 0), (STEP, 0), (STEP, 1), (STEP, 0), (STEP, 0), (FRAME, 0)]),
+    ("the next renewal begins anew", [
+        (AGREE, 1), (OWN, 1), (HEARD, 0), (STEP, 1), (AGREE, 2), (STEP, 0), (STEP, 0), (OWN, 2), (HEARD, 0), (STEP, 0),
+        (STEP, 0)]),
+    ("plain steps give no more time", [(AGREE, 1), (WAIT, 299), (STEP, 0), (FRAME, 0), (WAIT, 1), (FRAME, 0)]),
+    ("no plain step after 300 s", [(AGREE, 1), (WAIT, 300), (STEP, 0)]),
+]  # fmt: skip
 
 
 def owed() -> Json:
     return {
-        "flow": [_flow(what, ops) for what, ops in [*STEPS, *WAITS]],
+        "flow": [
+            *(_flow(what, ops, is_initiator=True) for what, ops in [*STEPS, *WAITS, *ANSWERS]),
+            *(_flow(what, ops, is_initiator=False) for what, ops in UNHEARD),
+        ],
         "lane": [_lane(what, ops) for what, ops in STEPS],
         "renewals": {str(number): octets.hex() for number, octets in RENEWALS.items()},
     }
@@ -56,21 +78,28 @@ def _given() -> Given:
     return replace(GIVEN, link_renewals=renewals, session_renewals=renewals)
 
 
-def _flow(what: str, ops: Sequence[Op]) -> Json:
-    """Frames as they are kept: the header in clear, 16 bytes of no meaning, the tag, the sealed body."""
+def _flow(what: str, ops: Sequence[Op], *, is_initiator: bool) -> Json:
+    """Frames as they are kept: the header in clear, 16 bytes of no meaning, the tag, the sealed body.
+
+    is_initiator: the receiver, whose steps these are.
+    """
     given = _given()
     sender, receiver = (
         Flow(
             flow_secret(given.session_secret, given.index), given.suite, given.index, given.session_binding, initiator,
             renewals=RENEWALS, limits=AGELESS,
         )
-        for initiator in (True, False)
+        for initiator in (not is_initiator, is_initiator)
     )  # fmt: skip
     steps: list[Json] = []
     now = 0.0
 
     def carried() -> None:
         while sender.out or receiver.out:
+            for frame in _taken(receiver):
+                if frame.type in (Type.FLOW_CONFIRM, Type.FLOW_REKEY):
+                    steps.append({"at": now, "sends": frame.type.name, "frame": shown(frame).hex()})
+                sender.receive(frame, now)
             for frame in _taken(sender):
                 step: Json = {"at": now, "type": frame.type.name, "frame": shown(frame).hex(), "outcome": "taken"}
                 steps.append(step)
@@ -79,10 +108,8 @@ def _flow(what: str, ops: Sequence[Op]) -> Json:
                 except Refused as refused:
                     step["outcome"] = refused.reason.name
                     receiver.out.clear()
-            for frame in _taken(receiver):
-                sender.receive(frame, now)
 
-    sender.start()
+    (receiver if is_initiator else sender).start()
     carried()
     for op, value in ops:
         if op == WAIT:
@@ -90,6 +117,13 @@ def _flow(what: str, ops: Sequence[Op]) -> Json:
         elif op == AGREE:
             receiver.owed.agree(value, now)
             steps.append({"at": now, "agree": value})
+        elif op == OWN:
+            assert receiver.owed.agreed == value
+            receiver.rekey(value, now)
+            carried()
+        elif op == HEARD:
+            sender.send_ack()
+            carried()
         else:
             if op == STEP:
                 sender.rekey(value, now)
@@ -102,7 +136,7 @@ def _flow(what: str, ops: Sequence[Op]) -> Json:
                 receiver.send_ack()
                 steps.append({"at": now, "acknowledge": receiver.expected})
                 carried()
-    return {"what": what, **given_fields(given), "steps": steps}
+    return {"what": what, "initiator": is_initiator, **given_fields(given), "steps": steps}
 
 
 def _taken(flow: Flow) -> list[FlowFrame]:

@@ -132,6 +132,9 @@ class Edge(Node):
         elif kind == native.EVENT_SESSION_RENEWED:
             if session.renewing is not None:
                 session.renewing.kept(self, fields[1])
+        elif kind == native.EVENT_SESSION_AGREED:
+            if session.renewing is not None:
+                session.renewing.agreed(self, fields[1])
         elif kind == native.EVENT_SESSION_MOVED:
             self._moved(session, fields[1])
         elif kind == native.EVENT_SESSION_STALLED:

@@ -106,6 +106,14 @@ class Renewing:
             attempt.heard = True
             self._go_on(node, attempt)
 
+    def agreed(self, node: Node, mix: int) -> None:
+        """The core of the client has taken a step of the server for the answer."""
+        client, _ = self._ends
+        if node is client.node and mix > self._agreed:
+            self._world.count("renewal learned")
+            self._agreed = mix
+            client.mix(mix)
+
     def _go_on(self, node: Node, attempt: Attempt) -> None:
         client, server = self._ends
         end = client if node is client.node else server

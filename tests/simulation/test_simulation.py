@@ -3,6 +3,7 @@ whatever happens to them, nothing is lost, nothing comes twice, no nonce is used
 every stream ends."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -99,7 +100,8 @@ def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
     assert sum(outcome["whole"] for outcome in outcomes) > 300
     assert sum(len(outcome["pauses_ms"]) for outcome in outcomes) > 40
     for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset",
-                 "hand-over", "hand-over given up", "renewal agreed", "renewal unheard", "steps mixed"):  # fmt: skip
+                 "hand-over", "hand-over given up", "renewal agreed", "renewal unheard", "renewal learned",
+                 "steps mixed"):  # fmt: skip
         assert counts[what] > 0
 
 
@@ -238,6 +240,25 @@ def test_an_attempt_that_another_worker_has_no_memory_for_is_counted(worlds: Wor
 def test_a_renewal_waits_for_the_steps_of_the_one_before(worlds: Worlds) -> None:
     """A step that is sent again after two more renewals names a secret that nobody keeps."""
     assert worlds.outcome(scenario_of(5000481))["fault"] == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_answer_to_a_renewal_may_be_lost_and_no_other_begun_for_long(worlds: Worlds, seed: int) -> None:
+    """The initiator's key is spent again and again in the 40 s after it, which is longer than it waits."""
+    dice = random.Random(seed)
+    busy = [Operation("connect", dice.getrandbits(24), 0x105, dice.getrandbits(24)) for _ in range(4)]
+    unheard = Scenario(
+        seed=seed, lanes=1 + seed, workers=1 + seed % 2, rekey_frames=5,
+        operations=[
+            *busy, Operation("wait", 4), Operation("renew", 0, 5, 3), Operation("renew", 1, 5, 3),
+            *(each for _ in range(9) for each in (*busy, Operation("wait", 4, 2))),
+        ],
+    )  # fmt: skip
+    outcome = worlds.outcome(unheard)
+    assert outcome["fault"] == ""
+    assert outcome["counts"]["renewal unheard"] >= 1
+    assert outcome["counts"]["renewal learned"] >= 1
+    assert "session mix-overdue" not in outcome["counts"]
 
 
 def test_a_step_waits_for_a_renewal_in_the_next_process_too(worlds: Worlds) -> None:

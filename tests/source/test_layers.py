@@ -89,7 +89,7 @@ CORE_LAYERS = {
     "frame": "frame record credit pace",
     "stream": "meter stream stream_list flow flow_datagrams service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
-    "session": "session stream_walk datagrams candidate timers",
+    "session": "session renewing stream_walk datagrams candidate timers",
     "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
     "outlets datagrams accept records",
     "handover": "keys lanes streams flows shard",

@@ -6,8 +6,11 @@
  * as it likes. CARRY messages are lost with their path. A plain step, for a limit of the key, may come due at any time.
  * A secret is named by the attempt whose handshake gave it.
  *
- * Time: a sender that keeps a renewal which is not agreed waits with plain steps (WAIT_S); here it is agreed by then or
- * never. An attempt begins when R has given up the one before (RETRY_FIRST_MS). R answers none
+ * R's answer may be lost. Then its step is the answer, and it counts I's plain steps only from the acknowledgement of
+ * that on. So nobody here has to wait with a plain step, and none does. OLDER_RESPONDER counts from RENEWED on, and I
+ * waits for it (WAIT_S): the step is there by then, or never.
+ *
+ * Time: an attempt begins when R has given up the one before (RETRY_FIRST_MS). R answers none
  * before its own step is acknowledged; its deadline may pass meanwhile, which is a loss as any other. The grace
  * (GRACE_S) runs out for nobody if nothing is owed when all has come to rest: so much the Monitor asks.
  */
@@ -30,6 +33,10 @@ mtype = { HELLO, RENEWED };
 #define TAKEOVERS 0
 #define RUNS(side) true
 #define WAITS(side) true
+#endif
+
+#ifdef BROKEN_IMPATIENT
+#define OLDER_RESPONDER
 #endif
 
 chan carry[2] = [4] of { mtype, byte }; /* by who sends: message, attempt */
@@ -87,7 +94,7 @@ inline keep(side, number)
 inline agree(side)
 {
     generation[side] = generation_of[attempt[side]];
-    agreed[side] = generation[side];
+    agreed[side] = (generation[side] > agreed[side] -> generation[side] : agreed[side]);
     owe(side);
     attempt[side] = 0
 }
@@ -120,6 +127,29 @@ inline answer(side)
     :: else
     fi
 }
+
+/* flow_rx_rekey: I takes R's step for the answer, which may be lost or late. */
+inline learn(side, mix)
+{
+    if
+#ifdef BROKEN_UNLEARNT
+    :: false
+#else
+    :: side == I && mix > agreed[I] && (mix == newest[I] || mix == before[I]) ->
+        generation[I] = mix;
+        agreed[I] = mix;
+        owe(I)
+#endif
+    :: else
+    fi
+}
+
+/* flow_far_knows: what R takes from an I that does not know yet is not counted. */
+#if defined(OLDER_RESPONDER) || defined(BROKEN_COUNTS_AT_ONCE)
+#define COUNTS(side) true
+#else
+#define COUNTS(side) (side == I || tx_acked[R] > rx_mix[R])
+#endif
 
 /* Renewer._take: the far end has acknowledged R's own step with what was agreed on last. */
 #ifdef BROKEN_TWO_UNHEARD
@@ -179,7 +209,8 @@ end_responder:
         if
         :: carry[I]?HELLO, k ->
             if
-            :: generation_of[k] <= generation[R] || generation_of[k] <= attempted[R] -> hopeless[k] = true
+            :: generation_of[k] <= generation[R] || generation_of[k] <= attempted[R] ->
+                assert(false) /* R would refuse it, and none is ever begun in vain */
             :: else -> clear(R, k); established[R] = true; carry[R]!HELLO, k
             fi
         :: carry[I]?RENEWED, k ->
@@ -230,7 +261,7 @@ end_flow:
        }
     :: atomic {
         RUNS(me) && plain > 0 && !rekey_waits[me] && agreed[me] == tx_mix[me] &&
-#ifndef BROKEN_IMPATIENT
+#if defined(OLDER_RESPONDER) && !defined(BROKEN_IMPATIENT)
         (newest[me] <= agreed[me] || !WAITS(me)) &&
 #endif
         true ->
@@ -245,9 +276,10 @@ end_flow:
         RUNS(1 - me) && step[me] ->
         step[me] = false;
         ack[me] = true;
+        learn(1 - me, names[me]);
         if
         :: names[me] > rx_mix[1 - me] -> rx_mix[1 - me] = names[me]; owed[1 - me] = false; owe(1 - me)
-        :: names[me] <= rx_mix[1 - me] && owed[1 - me] ->
+        :: names[me] <= rx_mix[1 - me] && owed[1 - me] && COUNTS(1 - me) ->
             assert(!had_plain[1 - me]); /* MIX_OVERDUE */
             had_plain[1 - me] = true
         :: else

@@ -14,6 +14,7 @@
 #define LOSSES 1
 #define RUNS(side) (!frozen[side])
 #ifdef BROKEN_FORGETS_WAIT
+#define OLDER_RESPONDER
 #define WAITS(side) (!fresh[side])
 #else
 #define WAITS(side) true

@@ -50,8 +50,10 @@ cdef inline bint renewals_wait(const Renewals* self, uint64_t now_us) noexcept n
 # agreement, so its first step must have it.
 cdef void owed_begin(Owed* self, uint64_t agreed_id, bint is_new, uint64_t now_us) noexcept nogil
 
-# Handle a step that names id (0: none). RESULT_MIX_OVERDUE: it had to name a newer mix. over: the grace is over.
-cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint over, uint64_t now_us) noexcept nogil
+# Handle a step that names id (0: none). RESULT_MIX_OVERDUE: it had to name a newer mix. knows: the sender has heard of
+# a newer one, so a step without it counts. over: the grace is over.
+cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint knows, bint over,
+                      uint64_t now_us) noexcept nogil
 
 # Whether the grace is over.
 cdef inline bint owed_is_over(const Owed* self, uint64_t now_us) noexcept nogil:

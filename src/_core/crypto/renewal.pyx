@@ -46,7 +46,8 @@ cdef void owed_begin(Owed* self, uint64_t agreed_id, bint is_new, uint64_t now_u
     self.plain = is_new
 
 
-cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint over, uint64_t now_us) noexcept nogil:
+cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint knows, bint over,
+                      uint64_t now_us) noexcept nogil:
     if id > self.mix:
         # A mix newer than the last one, even if not the newest, proves that the sender took part in a renewal since.
         self.mix = id
@@ -55,9 +56,10 @@ cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint over, ui
         return RESULT_OK
     if self.since_us == 0:
         return RESULT_OK
-    if self.plain or over:
+    if over or (knows and self.plain):
         return RESULT_MIX_OVERDUE
-    self.plain = True
+    if knows:
+        self.plain = True
     return RESULT_OK
 
 

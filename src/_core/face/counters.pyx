@@ -9,8 +9,8 @@ from pcgrelay._core.link.gauge cimport (
     LINK_GAUGE_SENT_FRAMES, LINK_GAUGE_STEPPED, Gauge,
 )
 from pcgrelay._core.link.mailbox cimport (
-    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
-    EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, Event,
+    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_AGREED, EVENT_SESSION_MOVED,
+    EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, Event,
     LaneEvent, NudgeOrder, SessionEvent, SetupEvent, StreamEndEvent,
 )
 from pcgrelay._core.base.result cimport RESULT_REASONS
@@ -110,6 +110,8 @@ cdef tuple event_tuple(const Event* event):
         return kind, session.number, session.flow, session.code, session.label
     if kind == EVENT_SESSION_RESUMED:
         return kind, session.number, session.flow
+    if kind == EVENT_SESSION_AGREED:
+        return kind, event.data.renewal.number, event.data.renewal.mix
     if kind == EVENT_SESSION_MOVED:
         return kind, session.number, session.label
     if kind == EVENT_IMPORT_WANTED:

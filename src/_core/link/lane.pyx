@@ -256,7 +256,7 @@ cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcep
     # A key step costs as much as many frames.
     if not bucket_take(&lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
         return RESULT_GLITCHES
-    answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, owed_is_over(&lane.owed, shard.now_us),
+    answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, True, owed_is_over(&lane.owed, shard.now_us),
                        shard.now_us)
     if answer != RESULT_OK:
         return answer

@@ -219,6 +219,7 @@ cdef enum EventKind:
     EVENT_SETUP_ENDED = 16      # an attempt on one outlet of an import
     EVENT_STREAMS_NUDGED = 17   # a round is over
     EVENT_STREAMS_DONE = 18     # made by the face of many STREAM_END
+    EVENT_SESSION_AGREED = 22   # a step has shown to an initiator, on one worker, that the responder has told RENEWED
 
 # LANE_UP, LANE_DOWN
 cdef struct LaneEvent:
@@ -233,11 +234,11 @@ cdef struct DrainEvent:
     uint32_t link
     uint32_t milliseconds
 
-# LINK_RENEWED, SESSION_RENEWED
+# LINK_RENEWED, SESSION_RENEWED, SESSION_AGREED
 cdef struct RenewalEvent:
     uint32_t number             # of the link or session
     uint64_t mix
-    uint64_t serial             # of the order
+    uint64_t serial             # of the order; not of AGREED
 
 # FLOW_UP, SESSION_DOWN, SESSION_STALLED, SESSION_RESUMED, SESSION_MOVED
 cdef struct SessionEvent:

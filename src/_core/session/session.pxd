@@ -129,9 +129,5 @@ cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept no
 cdef Result session_tx_resume(Shard* shard, Flow* flow) noexcept nogil
 cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil
 
-# Note that both sides keep a renewal: flows step with it at the next tick or before their next bundle, and are owed
-# the same.
-cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nogil
-
 # Send FLOW_CLOSE: the session ends.
 cdef void session_tx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil

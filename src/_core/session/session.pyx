@@ -5,7 +5,7 @@ from pcgrelay._core.base.atomics cimport counter_add, counter_set
 from pcgrelay._core.base.buf cimport Buf, Pool, buf_data, buf_drop, buf_alloc, buf_alloc_word, pool_alloc, pool_free
 from pcgrelay._core.crypto.epoch cimport key_expand_number
 from pcgrelay._core.stream.flow cimport (
-    FLOW_RESUMING, FLOW_UP, Flow, flow_agree, flow_break, flow_confirm, flow_header, flow_loss_is_news,
+    FLOW_RESUMING, FLOW_UP, Flow, flow_break, flow_confirm, flow_header, flow_loss_is_news,
     flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_rx_ack, flow_rx_confirm, flow_rx_rekey,
     flow_rx_resume, flow_seal, flow_start, flow_stop, flow_volatile,
 )
@@ -15,9 +15,11 @@ from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
 from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, flow_lane, lane_is_up, shard_event
-from pcgrelay._core.link.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
+from pcgrelay._core.link.mailbox cimport (
+    EVENT_FLOW_UP, EVENT_SESSION_AGREED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,
+)
 from pcgrelay._core.base.map cimport map_find, map_put, map_remove
-from pcgrelay._core.crypto.renewal cimport renewals_agree, renewals_wipe
+from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_REPLAYED, RESULT_STALE, RESULT_UNKNOWN_FLOW, Result,
@@ -418,6 +420,7 @@ cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type
     cdef Buf* buf = NULL
     cdef Event* event
     cdef uint64_t* gauge
+    cdef uint64_t agreed_id = session.renewals.agreed_id
     if type == FRAME_FLOW_CONFIRM:
         answer = flow_rx_confirm(flow, body)
         if answer == RESULT_OK and not session.initiator and not flow.confirmed_tx:
@@ -440,6 +443,10 @@ cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type
         if answer == RESULT_OK and wire_get64(body + 4) > gauge[SESSION_GAUGE_MIX]:
             counter_set(&gauge[SESSION_GAUGE_MIX], wire_get64(body + 4))
         session_count_flow(gauge, flow)
+        if session.renewals.agreed_id != agreed_id:
+            event = shard_event(shard, EVENT_SESSION_AGREED)
+            event.data.renewal.number = session.number
+            event.data.renewal.mix = session.renewals.agreed_id
     elif type == FRAME_ACK:
         answer = flow_rx_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
         session_count_flow(gauge_at(session.gauge, shard.index), flow)
@@ -470,14 +477,6 @@ cdef Result rx_resume(Shard* shard, Session* session, Flow* flow, const uint8_t*
         event.data.session.number = session.number
         event.data.session.flow = flow.index
     return result
-
-
-cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nogil:
-    cdef uint32_t i
-    renewals_agree(&session.renewals, mix)
-    for i in range(session.flow_count):
-        if session.flows[i] != NULL:
-            flow_agree(session.flows[i], shard.now_us)
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

@@ -174,6 +174,11 @@ cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 # Note that the session has agreed on a renewal: the far edge owes a step with it.
 cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil
 
+# Whether the far edge knows of a renewal newer than any with which it has stepped, so that a plain step of it counts.
+# The answer to an initiator may be lost: it knows once it has acknowledged our step, which it takes for the answer.
+cdef inline bint flow_far_knows(const Flow* self) noexcept nogil:
+    return self.initiator or self.tx_mix_acked > self.owed.mix
+
 # Whether the time for that step is over. Only time in which the flow is up counts.
 cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil
 
@@ -239,7 +244,8 @@ cdef void flow_header(const Buf* buf, uint32_t label, uint8_t* p) noexcept nogil
 # late for an epoch without the newest mix; this and anything else ends the session.
 cdef Result flow_open(Flow* self, const Frame* frame, uint8_t* wire, uint64_t now_us) noexcept nogil
 
-# Handle the body of an opened frame of the flow itself. RESULT_OK or a refusal.
+# Handle the body of an opened frame of the flow itself. RESULT_OK or a refusal. The responder's FLOW_REKEY may agree on
+# a renewal.
 cdef Result flow_rx_confirm(Flow* self, const uint8_t* body) noexcept nogil
 cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil
 cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil

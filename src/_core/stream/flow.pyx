@@ -13,7 +13,7 @@ from pcgrelay._core.base.map cimport map_free
 from pcgrelay._core.base.organisation cimport holding_bytes, holding_is_greedy
 from pcgrelay._core.frame.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.crypto.renewal cimport (
-    owed_begin, owed_is_over, owed_step, renewals_fresh, renewals_mix, renewals_wait,
+    owed_begin, owed_is_over, owed_step, renewals_agree, renewals_fresh, renewals_mix, renewals_wait,
 )
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_BAD_NUMBER, RESULT_DUPLICATE, RESULT_GAP,
@@ -348,14 +348,19 @@ cdef Result flow_rx_confirm(Flow* self, const uint8_t* body) noexcept nogil:
 
 cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil:
     cdef uint64_t id = wire_get64(body + 4)
-    cdef uint64_t agreed_id = 0 if self.renewals == NULL else self.renewals.agreed_id
+    cdef uint64_t agreed_id = 0
     cdef Result answer
     # A key step costs as much as many frames, so none is accepted before the previous one was acknowledged.
     if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
     self.rx_step = self.rx_next
     self.rx_stepped_us = now_us
-    answer = owed_step(&self.owed, agreed_id, id, flow_mix_is_overdue(self, now_us), now_us)
+    if self.renewals != NULL:
+        if self.initiator:
+            # The responder names only what both have told: if its answer is missing, this is it.
+            renewals_agree(self.renewals, id)
+        agreed_id = self.renewals.agreed_id
+    answer = owed_step(&self.owed, agreed_id, id, flow_far_knows(self), flow_mix_is_overdue(self, now_us), now_us)
     return answer if answer != RESULT_OK else flow_step(self, &self.rx, id)
 
 

@@ -29,7 +29,8 @@ from pcgrelay._core.link.relay cimport relay_path_add, relay_path_remove
 from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport Tables, tables_drop
 from pcgrelay._core.link.lane_send cimport lane_tx
-from pcgrelay._core.session.session cimport Session, session_add, session_find, session_mix
+from pcgrelay._core.session.session cimport Session, session_add, session_find
+from pcgrelay._core.session.renewing cimport session_mix
 from pcgrelay._core.worker.rounds cimport rounds_begin
 from pcgrelay._core.worker.lane_io cimport lane_io_add, lane_io_link_end
 from pcgrelay._core.base.wire cimport FRAME_DRAIN, WIRE_LANES_MAX, wire_put32

@@ -99,6 +99,7 @@ class Plane:
             native.EVENT_STREAMS_DONE: events.StreamsDone,
             native.EVENT_LINK_RENEWED: events.LinkRenewed,
             native.EVENT_SESSION_RENEWED: events.SessionRenewed,
+            native.EVENT_SESSION_AGREED: events.SessionAgreed,
             native.EVENT_EVENTS_LOST: events.EventsLost,
             native.EVENT_SETUP_ENDED: events.SetupEnded,
             native.EVENT_STREAMS_NUDGED: events.StreamsNudged,

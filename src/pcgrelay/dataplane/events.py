@@ -180,6 +180,13 @@ class SessionRenewed(Struct, frozen=True):
     mix: int
 
 
+class SessionAgreed(Struct, frozen=True):
+    """The far edge has stepped with a renewal, so it has told RENEWED; each worker may say so."""
+
+    session: int
+    mix: int
+
+
 class EventsLost(Struct, frozen=True):
     count: int
     kept: int  # of these, events of links, lanes and sessions (not of single streams)

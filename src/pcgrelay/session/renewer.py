@@ -11,17 +11,18 @@ start of a renewal. It closes the session only for an identity that was proved: 
 have sent the bytes.
 
 An answer may be lost: then the responder steps with a renewal of which the initiator has the secret, and does not know
-that it is agreed. It has the secrets of two renewals. So the responder answers the next one only when the initiator has
-acknowledged that step.
+that it is agreed. The core takes that step for the answer. The step may be late, and the initiator has the secrets of
+two renewals. So the responder answers the next one only when the initiator has acknowledged that step.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.errors import without_traceback
 from pcgrelay.identity.exporter import Purpose, wipe_secret
@@ -66,6 +67,12 @@ class Attempt:
         """The generation of the renewal; 0 until its handshake is complete."""
         return self._handshake.established.generation if self._handshake.established else 0
 
+    @property
+    def result(self) -> HandshakeResult:
+        """The result of its handshake, which must be complete."""
+        assert self._handshake.established is not None
+        return self._handshake.established
+
     def start(self) -> bytes:
         """Return the first bytes of the initiator."""
         return self._handshake.start()
@@ -98,13 +105,12 @@ class Attempt:
 
     def _answer(self) -> bytes:
         handshake = self._handshake
-        assert handshake.established is not None
-        if self._kept and not self.told and (handshake.established.client or self._heard):
+        if self._kept and not self.told and (self.result.client or self._heard):
             self.told = True
             handshake.tls.write(encode_message(Renewed(mix=self.generation, generation=self.generation)))
         outgoing = handshake.tls.take()
         if self.told and self._heard and not self.done.done():
-            self.done.set_result(handshake.established)
+            self.done.set_result(self.result)
         return outgoing
 
 
@@ -141,11 +147,34 @@ class Renewer:
         """Treat what is carried over this path as renewals, now that the session has keys."""
         end.on_carry = lambda data: self._carried(session, end, data)
 
+    def handlers(self, by_number: Mapping[int, Session]) -> events.Handlers:
+        """Return the handlers of the core's events about renewals of these sessions."""
+
+        def renewed(event: events.SessionRenewed) -> None:
+            if session := by_number.get(event.session):
+                self.mix_is_kept(session, event.mix)
+
+        def agreed(event: events.SessionAgreed) -> None:
+            if session := by_number.get(event.session):
+                self.mix_is_agreed(session, event.mix)
+
+        return {events.SessionRenewed: renewed, events.SessionAgreed: agreed}
+
     def mix_is_kept(self, session: Session, mix: int) -> None:
         """Go on with the renewal of this mix: every worker of the core has its secret."""
         attempt = self._attempts.get(session)
         if attempt is not None and attempt.generation == mix:
             self._step(session, attempt, attempt.kept)
+
+    def mix_is_agreed(self, session: Session, mix: int) -> None:
+        """Note that the responder has stepped with this mix, which it does only once both sides have told RENEWED.
+
+        Its own RENEWED may be on its way; an attempt whose answer is lost succeeds at its deadline.
+        """
+        if session.initiator and mix > session.generation:
+            session.generation = mix
+            with suppress(DataPlaneRefused):
+                self._plane.session_mix(session.number, mix)
 
     def forget(self, session: Session) -> None:
         """End the renewal of a session that has ended."""
@@ -174,7 +203,11 @@ class Renewer:
                 self._step(session, attempt, attempt.start)
                 await attempt.done
         except TimeoutError:
-            self._failed(session, HandshakeRefused("deadline", "The renewal was not finished in time."))
+            if attempt.told and attempt.generation == session.generation:
+                del self._attempts[session]
+                self._succeeded(session, attempt.result)
+            else:
+                self._failed(session, HandshakeRefused("deadline", "The renewal was not finished in time."))
         except HandshakeRefused:
             # Already counted and logged by `_failed`.
             return

@@ -195,8 +195,8 @@ class Sessions:
             events.SessionStalled: self.core_stalled,
             events.SessionResumed: self.core_resumed,
             events.SessionMoved: self.core_moved,
-            events.SessionRenewed: self.core_renewed,
             events.SessionDown: self.core_down,
+            **self._renewer.handlers(self._by_number),
         }
 
     def core_up(self, event: events.SessionUp) -> None:
@@ -231,11 +231,6 @@ class Sessions:
         """Handle SessionMoved: the far edge uses the candidate path to which this edge gave the label."""
         if session := self._by_number.get(event.session):
             self._recovery.candidates.moved(session, event.in_label)
-
-    def core_renewed(self, event: events.SessionRenewed) -> None:
-        """Handle SessionRenewed: every worker of the core has the secret of a renewal."""
-        if session := self._by_number.get(event.session):
-            self._renewer.mix_is_kept(session, event.mix)
 
     def core_down(self, event: events.SessionDown) -> None:
         """Handle SessionDown: the core has closed the session."""

@@ -33,6 +33,7 @@ EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
 EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  events lost as the queue was full; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker has the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
+EVENT_SESSION_AGREED: Final[int]  # (kind, session, mix)  the far edge stepped with it before session_mix, on one worker
 EVENT_SETUP_ENDED: Final[int]
 # (kind, import, outlet, outcome, cause, code, rule, session (0: none), client: bytes, shadow: int, elapsed_us)
 #  Failures of applications' set-ups, and each end of a shadow's, for which it comes exactly once.
