@@ -47,9 +47,9 @@ def test_a_relay_forwards_from_and_to_either(on: list[int]) -> None:
             for number in range(50):
                 assert ask(asker, b"%d" % number * 20) == b"%d" % number * 20
         taken = [count(node, "packets_taken") for node in across.nodes]
-        assert (taken[0] >= 50) == (0 in on)
-        assert (taken[2] >= 50) == (1 in on)
-        assert taken[1] >= 50
+        # What came by a lane goes by the lane, lest it overtakes an OPEN.
+        assert (taken[0] >= 50) == (taken[2] >= 50) == (on == [0, 1])
+        assert (taken[1] >= 50) == (0 in on or 1 in on)
 
 
 @pytest.mark.parametrize("size", [0, 1_184, 1_185, 8_000, 65_507])

@@ -265,11 +265,13 @@ cdef void datagrams_by_lane(Shard* shard, Lane* out, PathEnd* end, uint32_t slot
     counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
 
 
+# What came by a lane goes by the lane: an edge sends the first datagrams of an association there, for they must not
+# overtake their OPEN.
 cdef void relay_datagrams(Shard* shard, Link* link, PathEnd* end, uint32_t index, const Frame* frame, uint8_t* wire,
                           Buf* owner) noexcept nogil:
     cdef Lane* out = NULL if link == NULL else link.lanes[index]
     cdef uint32_t slot = index / shard.workers
-    if datagrams_may_go(shard, out, end, slot, wire) and not datagrams_by_udp(shard, link, index, frame, wire):
+    if datagrams_may_go(shard, out, end, slot, wire):
         datagrams_by_lane(shard, out, end, slot, frame, wire, owner)
 
 

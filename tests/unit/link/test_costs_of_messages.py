@@ -32,7 +32,7 @@ from tests.support.processor import processor_time
 from tests.support.waiting import until_async as until
 
 KINDS = {type(message).__name__: message for message in ALL}
-UNKNOWN = (0, 20, 127, 200, 70_000, 1 << 40, -1, -200)
+UNKNOWN = (0, 21, 127, 200, 70_000, 1 << 40, -1, -200)
 ENTRY_LIMIT_BYTES = 160_000
 # What stands for a message that is known and small, and for the error of one that is refused.
 OBJECTS_BYTES = 8_192
