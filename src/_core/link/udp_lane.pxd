@@ -1,9 +1,9 @@
-# A UDP lane carries DATAGRAMS of one lane index between two neighbours, beside the lane of that index (docs/protocol.md,
+# A UDP lane carries DATAGRAMS of one lane index between two neighbours, beside the lane of that index (docs/protocol.md
 # 4.5 and 5.6). What is on its way by it waits for nothing and holds nothing up; whoever changes, repeats or invents
 # packets changes nothing here but counts.
 #
-# A packet names the UDP lane by a token, and has its hop number in clear. Nothing is believed of it, and its number is not
-# taken, before its header opens; then the address that it came from is the peer's, if it has the greatest number so far.
+# A packet names the UDP lane by a token, and has its hop number in clear. Nothing is believed of it, and its number not
+# taken, before its header opens; then the address that it came from is the peer's, if its number is the greatest.
 #
 # It has one key in each direction, made of the secret of a lane number, and no epochs: before the key is spent the
 # dialler opens the next UDP lane of the index, which takes its place at the first answer (REPORT). Of one that has lost
@@ -42,7 +42,7 @@ cdef enum UdpReason:
     UDP_REASONS
 
 
-# Make a UDP lane whose packets are opened from now on; nothing is sent before udp_lane_begin. NULL: no memory, the token
+# Make a UDP lane whose packets are opened from now on; nothing is sent before udp_lane_begin. NULL: no memory, a token that
 # is in use, or libcrypto failed. The caller wipes secret.
 cdef UdpLane* udp_lane_start(Shard* shard, Link* link, UdpSocket* socket, uint32_t index, uint32_t number,
                              uint32_t token, const uint8_t* secret) noexcept nogil

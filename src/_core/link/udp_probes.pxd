@@ -1,4 +1,4 @@
-# What a side of a UDP lane knows of the way to its peer: whether packets arrive, how many are lost, how long they may be.
+# What a side of a UDP lane knows of the way to its peer: whether packets arrive, how many do not, how long they may be.
 # Pure: time is an argument, and nothing is sent here (docs/protocol.md, 5.6).
 #
 #   OPENING --REPORT--> UP --silence, loss--> BROKEN --REPORTs without loss for mend_us--> UP

@@ -33,7 +33,7 @@ cdef Result session_packet_begin(Shard* shard, Flow* flow) noexcept nogil
 # session_datagrams.
 cdef Result session_packet(Shard* shard, Flow* flow, UdpLane* lane, Buf* buf, uint32_t length) noexcept nogil
 
-# Open DATAGRAMS that came by a UDP lane. *flow: the flow, or NULL. RESULT_OK: its records lie in clear behind the prefix.
+# Open DATAGRAMS that came by a UDP lane. *flow: the flow, or NULL. RESULT_OK: records in clear lie behind the prefix.
 # RESULT_DUPLICATE, RESULT_UNKNOWN_FLOW: ignore it; it is counted. Anything else: end the session for that reason.
 cdef Result session_rx_packet(Shard* shard, const UdpLane* lane, const Frame* frame, uint8_t* wire,
                               Flow** flow) noexcept nogil
