@@ -42,8 +42,8 @@ cdef enum UdpReason:
     UDP_REASONS
 
 
-# Make a UDP lane whose packets are opened from now on; nothing is sent before udp_lane_begin. NULL: no memory, a token that
-# is in use, or libcrypto failed. The caller wipes secret.
+# Make a UDP lane whose packets are opened from now on; nothing is sent before udp_lane_begin. NULL: no memory, a
+# token that is in use, or libcrypto failed. The caller wipes secret.
 cdef UdpLane* udp_lane_start(Shard* shard, Link* link, UdpSocket* socket, uint32_t index, uint32_t number,
                              uint32_t token, const uint8_t* secret) noexcept nogil
 
