@@ -53,9 +53,9 @@ IN_TEST = -m 'tier_test and not tier_all'
 # Files are begun in the order in which they are named.
 XDIST = -n 2 --dist loadfile --no-loadscope-reorder
 # So many workers keep two processors at work in `make test`: tests of one process wait for timers and disks half of their
-# time, scenarios for what nodes do a third of it.
-TESTS_AT_A_TIME = -n 4
-SCENARIOS_AT_A_TIME = -n 3
+# time. Three scenarios at a time were too many: one that a machine serves within ten seconds took longer, twice.
+TESTS_AT_A_TIME = -n 3
+SCENARIOS_AT_A_TIME = -n 2
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.tier_test
 Address = tuple[str, int]
 # As long as a port stays unused after it was closed, and how long a target without a port is left alone.
 AGAIN_S, PAUSE_S = 1.05, 0.1
-RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")  # of the network that a thread is in
 LIBC = ctypes.CDLL(None, use_errno=True)
 PORT_TAGS = (18, 19)  # of a worker's container in the record of a hand-over
 CAPABILITY_VERSION, CAP_NET_BIND_SERVICE = 0x2008_0522, 10
@@ -76,12 +75,9 @@ class Callers:
 
 @pytest.fixture
 def across() -> Iterator[Across]:
-    with own_network() as network:
+    with own_network() as network, Across(relays=0) as built:
         assert network
-        # Else a client, a lane or a listener of the test itself now and then has one of those that the core may use.
-        RESERVED.write_text("40000-40101\n")
-        with Across(relays=0) as built:
-            yield built
+        yield built
 
 
 @contextlib.contextmanager
