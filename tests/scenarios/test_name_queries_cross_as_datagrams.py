@@ -54,7 +54,7 @@ def missing(nodes: Line) -> int:
 
 
 def sums(node: Node) -> int:
-    """How many datagrams came from the far edge, by the access log: those that made room for others are told together."""
+    """How many datagrams came from the far edge, by the access log, where those that made room are told together."""
     lines = [*node.log("stream.end", protocol="udp"), *node.log("stream.evicted")]
     return sum(each["received_datagrams"] for each in lines)
 

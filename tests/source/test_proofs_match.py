@@ -53,7 +53,8 @@ def form(name: str) -> list[str]:
 
 
 def numbers_of_core(prefix: str) -> dict[str, int]:
-    return {name: int(value, 0) for name, value in re.findall(rf"^    {prefix}_(\w+) = (\w+)(?: +#.*)?$", WIRE, re.MULTILINE)}
+    found = re.findall(rf"^    {prefix}_(\w+) = (\w+)(?: +#.*)?$", WIRE, re.MULTILINE)
+    return {name: int(value, 0) for name, value in found}
 
 
 def layout(first: str) -> list[str]:
