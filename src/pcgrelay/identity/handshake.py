@@ -187,9 +187,18 @@ class Handshake:
             for message, whole in self.reader.feed(self.tls.read()):
                 self._unknown_judged()
                 self._hello_received(message, whole)
+                if self._is_last_word():
+                    return
             self._unknown_judged()
         except MessageRefused as error:
             raise self._farewell(error.code, "hello", str(error)) from None
+
+    def _is_last_word(self) -> bool:
+        """Whether the server has had its say, and what came behind it is left in the reader for the link.
+
+        To the server of a link the link stands once it has said HELLO; what it says next can come in the same bytes.
+        """
+        return self._state is _State.DONE and self._client and self._purpose in _OF_LINKS
 
     def _unknown_judged(self) -> None:
         """Refuse messages of an unknown kind before HELLO; later ones are ignored.

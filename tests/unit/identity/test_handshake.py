@@ -387,6 +387,26 @@ def test_a_client_that_says_more_than_hello(edge: Credentials, server: Handshake
     assert theirs.reason == "hello"
 
 
+def test_a_server_that_goes_on_behind_its_hello(edge: Credentials, server: Handshake) -> None:
+    """To the server the link stands already: what it says next is kept for the link, in order."""
+    client = client_of(edge)
+    said = server._said
+
+    def more(hello: handshake_module.Hello) -> tuple[handshake_module.Hello, bytes]:
+        answer = said(hello)
+        server.tls.write(UNKNOWN + encode_message(Beat(1, False)) + encode_message(Beat(2, False)))
+        return answer
+
+    server._said = more  # type: ignore[method-assign]
+    mine, theirs = met(client, server)
+    assert mine.established
+    assert theirs.established
+    assert mine.established.secret == theirs.established.secret
+    kept = [message for message, _ in client.reader.feed(client.tls.read())]
+    assert kept == [Beat(1, False), Beat(2, False)]
+    assert client.reader.unknown_total == 1
+
+
 def test_too_many_bytes(server: Handshake) -> None:
     with pytest.raises(Exception, match="more than any handshake needs"):
         server.receive(b"\x16\x03\x01\x40\x00" + bytes(200_000))

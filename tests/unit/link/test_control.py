@@ -63,6 +63,25 @@ def entry(size: int) -> Advert:
     return Advert(bytes(size), b"", (b"",), ())
 
 
+async def test_what_came_with_the_handshake_is_taken_first() -> None:
+    """Nothing more need come: it waits in the reader, behind HELLO."""
+    reader = MessageReader()
+    next(reader.feed(encode_message(Beat(1, False)) + encode_message(Beat(2, False))))
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with far:
+        connection = ControlConnection(near, Clear(), reader, b"")  # type: ignore[arg-type]
+        taken: list[Message] = []
+
+        def take(message: Message) -> None:
+            taken.append(message)
+            connection.end("over")
+
+        async with asyncio.timeout(10):
+            assert await connection.run(take) == "over"
+    assert taken == [Beat(2, False)]
+
+
 async def test_who_reads_slowly_is_not_taken_for_one_that_stands_still(wire: Wire) -> None:
     """All of it takes three times as long as a slice may."""
     roomy: list[int] = []
