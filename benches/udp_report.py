@@ -184,7 +184,7 @@ def _flood_table(rows: Rows) -> Iterator[str]:
     yield "### Streams beside a flood of forged sources: edge-edge\n"
     yield (
         "Datagrams from 100,000 sources that nobody has, to an import with the limits that it has by itself (4,096 "
-        "associations, 1,000 new ones a second), and to a socket beside it that nobody reads; medians, and the median "
+        "associations, 400 new ones a second), and to a socket beside it that nobody reads; medians, and the median "
         "of the ratios of each round.\n"
     )
     grid = []

@@ -152,7 +152,7 @@ def test_how_long_an_association_lasts(entry: object, times: tuple[int, int]) ->
 
 
 def test_limits_that_are_not_written() -> None:
-    assert limits_in_force(imported()) == Limits(streams=4_096, per_source=256, new_per_second=1_000, idle_s=120)
+    assert limits_in_force(imported()) == Limits(streams=4_096, per_source=256, new_per_second=400, idle_s=120)
     written = imported("max_streams = 7", "max_streams_per_source = 3", "new_streams_per_second = 2")
     assert limits_in_force(written) == Limits(streams=7, per_source=3, new_per_second=2, idle_s=120)
     assert limits_in_force(exported()) == Limits(idle_s=10)
