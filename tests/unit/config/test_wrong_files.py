@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pcgrelay import config
-from pcgrelay.config import schema
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.errors import ConfigError
 from tests.support.documented_config import DOCUMENTED, PAPER, PATH, approved, documented, written
 
@@ -200,7 +200,7 @@ BAD_VALUES: dict[str, list[Any]] = {
 def bad_files() -> list[tuple[str, str, str]]:
     """Each with what it does and the key that the refusal must name."""
     found = []
-    for dotted in schema.EXAMPLES:
+    for dotted in EXAMPLES:
         table, _, key = dotted.partition(".")
         shown = f"{table}[1].{key}" if table in ARRAYS else dotted
         if not key:
