@@ -158,6 +158,7 @@ class ExportTable(RuleTable, frozen=True, kw_only=True):
     idle_timeout_s: Seconds = 0
     max_duration_s: Seconds = 0
     wait_ms: Wait | None = None  # of udp alone; none: 200
+    rate: str | None = None  # of udp alone; none: no limit
     probe: ProbeWord | None = None  # none: connect; of udp none
     probe_send: str = ""
     probe_expect: str = ""
@@ -186,6 +187,7 @@ class ImportTable(RuleTable, frozen=True, kw_only=True):
     idle_timeout_s: Seconds = 0
     max_duration_s: Seconds = 0
     wait_ms: Wait | None = None  # of udp alone; none: 200
+    rate: str | None = None  # of udp alone; none: no limit
     mode: str | None = None  # of unix sockets: these two
     group: str | None = None
     outlet: str = "gateway"

@@ -78,8 +78,8 @@ def test_each_key_has_an_example_that_works() -> None:
     drills = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
     others = {*drills, "export.proxy", "import.mode", "import.group", "link.discover", "link.links", "link.peers"}
     of_datagrams = {
-        "export": ("protocol", "wait_ms"),
-        "import": ("protocol", "sources", "max_streams_per_source", "wait_ms"),
+        "export": ("protocol", "wait_ms", "rate"),
+        "import": ("protocol", "sources", "max_streams_per_source", "wait_ms", "rate"),
     }
     others |= {f"{table}.{key}" for table, keys in of_datagrams.items() for key in keys}
     text = "".join(

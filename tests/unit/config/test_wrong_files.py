@@ -120,6 +120,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "export.proxy": ["", "v1", "V2", True],
     "export.max_streams_per_organisation": [-1, 1_000_001, "1"],
     "export.new_streams_per_second": [-1, 0.5],
+    "export.rate": ["", "1", "1023B", "1.5MiB", "2MB", "1025MiB", "0B", 65536],
     "export.idle_timeout_s": [-1, 31_536_001, "1h"],
     "export.max_duration_s": [-1, 31_536_001],
     "link.source": BAD_SOURCES,
