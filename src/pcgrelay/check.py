@@ -43,7 +43,14 @@ from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.realm_checks import realm_findings
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.rule_checks import rule_findings
-from pcgrelay.service_checks import clear_findings, datagram_findings, import_findings, outlet_findings, source_findings
+from pcgrelay.service_checks import (
+    clear_findings,
+    datagram_findings,
+    import_findings,
+    outlet_findings,
+    rate_findings,
+    source_findings,
+)
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
 from pcgrelay.unit_checks import hidden_from_unit, unit_makes
@@ -280,6 +287,7 @@ def _policy(config: Config, now: datetime) -> Iterator[Finding]:
             yield doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
         yield from import_findings(number, entry)
         yield from datagram_findings(number, entry)
+    yield from rate_findings(config)
 
 
 # -- state -----------------------------------------------------------------------------------------------------

@@ -51,6 +51,18 @@ def datagram_findings(number: int, entry: ImportSettings) -> Iterator[Finding]:
     yield doubtful(f"import[{number}].sources", sentence, 'Name the networks of its applications: sources = ["..."].')
 
 
+def rate_findings(config: Config) -> Iterator[Finding]:
+    """Services whose datagrams go over UDP lanes as fast as applications send them, which RFC 8085 does not want."""
+    if not config.node.udp_lanes:
+        return
+    for table, entries in (("export", config.exports), ("import", config.imports)):
+        for number, entry in enumerate(entries, 1):
+            if entry.transport is Transport.DATAGRAM and not entry.limits.rate_bytes:
+                sentence = f"Nothing limits how much {entry.service} sends over UDP lanes, where datagrams give no way."
+                mend = 'Write what it needs at most in a second: rate = "2MiB".'
+                yield doubtful(f"{table}[{number}].rate", sentence, mend)
+
+
 def outlet_findings(config: Config, now: datetime) -> Iterator[Finding]:
     """Networks whose support ends, outlets without a folder for their shares, addresses that are not here."""
     used = {each.bearer for each in config.listens} | {each.bearer for each in config.links}

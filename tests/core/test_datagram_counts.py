@@ -11,7 +11,7 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from pcgrelay._core.face.end_bodies import end_bodies
-from tests.native.probe_datagrams import is_late
+from tests.native.probe_datagrams import DROPS, is_late
 from tests.support.applications import Across
 from tests.support.cores import Node, carried_out
 from tests.support.datagrams import Terms, ask, client, dropped, import_rows, serve, server
@@ -274,7 +274,7 @@ def test_associations_that_were_done_are_told_in_one_with_their_datagrams() -> N
                 assert (is_opener, session, service, protocol) == (opener, across.session, b"echo", "udp")
                 assert ended == [DONE, "done", not opener, True]
                 assert sums[:2] == (8 * count, 8 * count)
-                assert sums[6:] == (2 * count, 2 * count, (0,) * 8)
+                assert sums[6:] == (2 * count, 2 * count, (0,) * DROPS)
                 lines = end_bodies(PARTS, details, 0, 0, b"", 1)
                 ending = b',"protocol":"udp","sent_datagrams":2,"received_datagrams":2}'
                 assert [line[-len(ending) :] for line in lines] == [ending] * count

@@ -95,6 +95,7 @@ outlet = "cjx"
 sources = ["10.0.0.0/8", "fd00::/8"]
 max_streams_per_source = 16
 wait_ms = 100
+rate = "2MiB"
 
 [[direct]]
 service = "names@met.police.example"

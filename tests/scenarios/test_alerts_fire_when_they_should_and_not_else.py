@@ -54,6 +54,7 @@ USED, BUDGET = f"pcgrelay_memory_used_bytes{{{AT}}}", f"pcgrelay_memory_budget_b
 OPEN, MOST, BUILD = f"process_open_fds{{{AT}}}", f"process_max_fds{{{AT}}}", f'pcgrelay_build_info{{{AT},version="1"}}'
 REFUSED = f'pcgrelay_refused_total{{{AT},reason="%s"}}'
 DROPPED, SENT = f"pcgrelay_core_datagrams_dropped_%s_total{{{AT}}}", f"pcgrelay_core_datagrams_sent_total{{{AT}}}"
+RECEIVED = f"pcgrelay_core_datagrams_received_total{{{AT}}}"
 UDP_LANES, LINK_UP = f"pcgrelay_link_udp_lanes{{{LINK}}}", f"pcgrelay_link_up{{{LINK}}}"
 OTHER = 'pcgrelay_build_info{instance="met-1",version="%s"}'
 
@@ -117,6 +118,12 @@ CASES = {
     "PcgrelayDatagramsDropped": Case(
         {DROPPED % "queue": "0+10x60", DROPPED % "age": "0+10x60", SENT: "0+1000x60"},
         {DROPPED % "queue": "0+4x60", DROPPED % "age": "0+4x60", SENT: "0+1000x60"},
+        "30m",
+        AT,
+    ),
+    "PcgrelayDatagramsBeyondRate": Case(
+        {DROPPED % "rate": "0+30x60", SENT: "0+1000x60", RECEIVED: "0+1000x60"},
+        {DROPPED % "rate": "0+15x60", SENT: "0+1000x60", RECEIVED: "0+1000x60"},
         "30m",
         AT,
     ),

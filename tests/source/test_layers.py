@@ -90,15 +90,15 @@ CORE_LAYERS = {
     "stream": "meter stream stream_list flow flow_datagrams service_tables",
     "link": "gauge mailbox udp_probes shard link udp_lane lane_send lane relay",
     "session": "session renewing stream_walk former datagrams candidate timers",
-    "edge": "lists clients associations setups streams targets limits proxy_header nudges direct sessions choice "
+    "edge": "lists clients rates associations setups streams targets limits proxy_header nudges direct sessions choice "
     "outlets datagrams accept records",
     "handover": "keys lanes udp_lanes streams flows shard",
     "worker": "worker sockets dial datagram_sockets datagram_batches datagram_io direct_io "
     "direct_datagrams app_io packet_builder frame_builder "
     "lane_io udp_io rounds orders event_loop handover",
-    "face": "answers counters ends end_bodies registry tables_fill workers datagrams outlets udp_lanes core",
+    "face": "answers bounds counters ends end_bodies registry tables_fill workers datagrams outlets udp_lanes core",
 }
-TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_udp probe_bench".split()
+TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_rates probe_udp probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
 PROBES = set(TEST_FACES_ORDER)
 WORKERS = {

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from pcgrelay.check import check
-from pcgrelay.config import Address, ImportSettings, load
+from pcgrelay.config import Address, ImportSettings, load, parse
 from pcgrelay.config.values import parse_network
 from pcgrelay.finding import ERROR, OK, WARNING, Finding
 from pcgrelay.model import ServiceName, Transport
-from pcgrelay.service_checks import datagram_findings
+from pcgrelay.service_checks import datagram_findings, rate_findings
+from tests.support.documented_config import DOCUMENTED, PATH
 from tests.support.pki import RealmPki, write_config
 from tests.support.ports import free_port
 
@@ -40,6 +41,22 @@ def test_who_takes_datagrams_of_everybody_is_warned(listeners: tuple[str, ...]) 
 
 def test_nobody_else_reaches_loopback() -> None:
     assert list(datagram_findings(1, entry("127.0.0.1:53", "[::1]:53"))) == []
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("rate", ['rate = "2MiB"', ""])
+def test_what_goes_over_udp_lanes_without_a_rate_is_a_warning(on: bool, rate: str) -> None:
+    text = DOCUMENTED.replace('name = "kent-1"', f'name = "kent-1"\nudp_lanes = {str(on).lower()}', 1) + (
+        f'[[export]]\nservice = "names"\nprotocol = "udp"\ntarget = "127.0.0.1:53"\n{rate}\n'
+        f'[[import]]\nservice = "names@met.police.example"\nprotocol = "udp"\nlisten = "127.0.0.1:10053"\n{rate}\n'
+    )
+    found = list(rate_findings(parse(text, PATH)))
+    assert [each.level for each in found] == ([WARNING] * 2 if on and not rate else [])
+    if found:
+        # The streams of the file are left out.
+        assert [each.where for each in found] == ["export[2].rate", "import[2].rate"]
+        assert "Nothing limits how much names@kent.police.example sends over UDP lanes" in found[0].sentence
+        assert 'rate = "2MiB"' in found[0].mend
 
 
 @pytest.fixture

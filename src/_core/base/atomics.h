@@ -34,6 +34,25 @@ static inline void shared_spend(uint64_t *until, uint64_t now, uint64_t each, ui
     } while (!__atomic_compare_exchange_n(until, &before, after, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
+/* Take a share of such a budget if so much is left, and say whether it was: two threads never take the same. */
+static inline int shared_take(uint64_t *until, uint64_t now, uint64_t share, uint64_t most) {
+    uint64_t before = counter_get(until), from;
+    do {
+        from = before > now ? before : now;
+        if (from + share > now + most)
+            return 0;
+    } while (!__atomic_compare_exchange_n(until, &before, from + share, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return 1;
+}
+
+/* Have a budget used up until then at the latest, whatever was taken from it under other limits. */
+static inline void shared_bound(uint64_t *until, uint64_t latest) {
+    uint64_t before = counter_get(until);
+    while (before > latest
+           && !__atomic_compare_exchange_n(until, &before, latest, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
 static inline void flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
 static inline int flag_is_up(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 

@@ -20,6 +20,8 @@ cdef extern from "base/atomics.h" nogil:
 
     # A token bucket that any thread may spend from.
     void shared_spend(uint64_t* until, uint64_t now, uint64_t each, uint64_t most)
+    bint shared_take(uint64_t* until, uint64_t now, uint64_t share, uint64_t most)
+    void shared_bound(uint64_t* until, uint64_t latest)
 
     # A flag that one thread raises once for another.
     void flag_raise(int* flag)

@@ -105,6 +105,7 @@ cdef enum:
     DROP_NO_STREAM              # its association has ended, or its OPEN was lost
     DROP_SOURCE                 # its client is in none of the import's prefixes
     DROP_UNREACHABLE            # the system has no way to the client or target, or forbids it
+    DROP_RATE                   # more bytes in a second than its service may have
     DROP_CAUSES
 
 cdef enum:
@@ -144,6 +145,12 @@ cdef struct ServiceBounds:
     uint32_t idle_s             # without a byte either way
     uint32_t lasts_s
 
+# What a service of datagrams may carry in a second, in each direction.
+cdef struct ServiceRate:
+    uint32_t bytes              # 0: no limit
+    uint64_t from_socket_ns     # the budgets, as times (bucket.pxd): of what comes from applications or the target,
+    uint64_t to_socket_ns       # and of what goes to them
+
 # Limits of streams and descriptors, for all workers of a node. Only the control plane writes them, and workers the
 # budgets.
 cdef struct Bounds:
@@ -152,7 +159,10 @@ cdef struct Bounds:
     uint32_t descriptors        # those from this number on are reserved for the control plane; 0: none
     uint32_t timed              # how many services have idle_s or lasts_s,
     uint32_t times              # and how often one of these was changed
+    uint32_t rated              # how many services have a rate
     ServiceBounds of_peer       # of one organisation over all exports: streams and each_second alone
     ServiceBounds of_import[STATS_SERVICES]
     ServiceBounds of_export[STATS_SERVICES]
     uint64_t import_rate_us[STATS_SERVICES]  # budgets of new streams (bucket.pxd)
+    ServiceRate rate_of_import[STATS_SERVICES]
+    ServiceRate rate_of_export[STATS_SERVICES]

@@ -48,7 +48,7 @@ cdef void association_forget(Shard* shard, Association* self) noexcept nogil
 # Have what waits sent, now that OPEN or ACCEPT goes out, or the target's socket is there.
 cdef void association_opened(Shard* shard, Stream* stream) noexcept nogil
 
-# Queue a datagram that came from the socket. n bytes at p are copied.
+# Queue a datagram that came from the socket, if it is within the rate of its service. n bytes at p are copied.
 cdef void association_push(Shard* shard, Association* self, const uint8_t* p, uint32_t n) noexcept nogil
 
 # Note that a datagram went either way.

@@ -5,11 +5,12 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, buf_alloc, buf_data, buf_drop, pool_alloc, pool_free
 from pcgrelay._core.base.stats cimport (
     COUNT_APPLICATION_RECEIVED, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_RECEIVED, COUNT_DATAGRAMS_SENT, DROP_AGE,
-    DROP_CAUSES, DROP_NO_STREAM, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
+    DROP_CAUSES, DROP_NO_STREAM, DROP_QUEUE, DROP_RATE, DROP_TOO_LONG, DROP_UNREACHABLE,
 )
 from pcgrelay._core.base.wire cimport WIRE_BODY_MAX, WIRE_RECORD
 from pcgrelay._core.edge.clients cimport clients_remove, clients_use
 from pcgrelay._core.edge.lists cimport edge_activate, edge_dirty
+from pcgrelay._core.edge.rates cimport rates_from_socket
 from pcgrelay._core.frame.record cimport record_datagram
 from pcgrelay._core.stream.flow cimport stream_flow
 from pcgrelay._core.stream.stream cimport SETUP_FAILED, SETUP_TRYING, AssociationList, Setup
@@ -134,6 +135,9 @@ cdef void association_push(Shard* shard, Association* self, const uint8_t* p, ui
     association_use(shard, self)
     if n > WIRE_BODY_MAX - RECORD_DATAGRAM_HEAD:
         association_drop(shard, self, DROP_TOO_LONG)
+        return
+    if not rates_from_socket(shard, self.stream, n):
+        association_drop(shard, self, DROP_RATE)
         return
     expire(shard, self)
     while self.first != NULL and (self.waiting >= ASSOCIATION_MOST or self.waiting_bytes + n > ASSOCIATION_BYTES):

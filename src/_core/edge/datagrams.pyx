@@ -6,7 +6,8 @@ from pcgrelay._core.base.buf cimport buf_drop
 from pcgrelay._core.base.queue cimport queue_pop, queue_push
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.base.stats cimport (
-    CAUSE_BUDGET, CAUSE_DONE, CAUSE_LIMIT, DROP_LIMIT, DROP_NO_ROUTE, DROP_NO_STREAM, DROP_QUEUE, DROP_SOURCE,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_LIMIT, DROP_LIMIT, DROP_NO_ROUTE, DROP_NO_STREAM, DROP_QUEUE, DROP_RATE,
+    DROP_SOURCE,
 )
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT
 from pcgrelay._core.edge.associations cimport (
@@ -16,6 +17,7 @@ from pcgrelay._core.edge.choice cimport choice_join, choice_of_datagrams
 from pcgrelay._core.edge.clients cimport ClientSource, clients_add, clients_serves, clients_source
 from pcgrelay._core.edge.limits cimport limits_is_full, limits_may_associate, limits_rests, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty
+from pcgrelay._core.edge.rates cimport rates_have_room, rates_to_socket
 from pcgrelay._core.edge.setups cimport setup_answered
 from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_serve_datagrams
 from pcgrelay._core.edge.streams cimport edge_abort, edge_associated, edge_count, edge_stream, edge_watch_association
@@ -31,7 +33,7 @@ cdef enum:
 # -- clients ----------------------------------------------------------------------------------------------------------
 
 cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t* client, const uint8_t* local,
-                                  uint32_t hash) noexcept nogil:
+                                  uint32_t hash, uint32_t n) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, clients.number)
     cdef Flow* flow = NULL
     if clients.counts != 0:
@@ -47,6 +49,10 @@ cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t*
     if limits_rests(shard, clients):
         # Most of a flood ends here: before anything is looked up for it.
         association_drop(shard, NULL, DROP_LIMIT)
+        return NULL
+    if not rates_have_room(shard, clients.number, n):
+        # It would begin with nothing to send, and take a place and a socket at the target for that.
+        association_drop(shard, NULL, DROP_RATE)
         return NULL
     if entry.outlets == NULL:
         flow = choice_of_datagrams(shard, entry, &clients.wanted_us)
@@ -140,6 +146,9 @@ cdef void datagrams_rx(Shard* shard, Stream* stream, const Record* record, Buf* 
     association_use(shard, association)
     if stream.opener:
         datagrams_answered(shard, association)
+    if not rates_to_socket(shard, stream, n):
+        association_drop(shard, association, DROP_RATE)
+        return
     while stream.out.count != 0 \
             and (stream.out.count >= ASSOCIATION_MOST or stream.out.bytes + n > ASSOCIATION_BYTES):
         buf_drop(&shard.pool, queue_pop(&stream.out).buf)

@@ -64,7 +64,7 @@ cdef tuple COUNTERS = (
 )
 cdef tuple UDP_NAMES = ("silent", "loss", "spent", "replaced", "link", "refused")
 cdef tuple UDP_STATES = ("closed", "opening", "up", "broken")
-cdef tuple DROPS = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
+cdef tuple DROPS = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable", "rate")
 cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 cdef tuple METER_COUNTS = (
     *OUTCOMES, "tried", "moved", "early", "cut", "active", "sent_bytes", "received_bytes", "nudged",

@@ -36,7 +36,7 @@ cdef extern from *:
     """
     /* In the order of their numbers. */
     static const char *const end_causes[] = {
-        "queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable",
+        "queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable", "rate",
     };
     """
     const char* end_causes[]

@@ -39,7 +39,6 @@ cdef class Workers:
     cdef Organisation* _organisation(self, uint64_t number) except? NULL
     cdef _forget_organisations(self)
     cdef _change(self, dict changes)
-    cdef void _count_timed(self)
     cdef _alive(self)
     cdef _frozen(self)
     cdef bint _is_running(self)

@@ -7,11 +7,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport aead_load
-from pcgrelay._core.base.atomics cimport atomic_add, counter32_add, counter32_set, flag_raise
+from pcgrelay._core.base.atomics cimport atomic_add, flag_raise
 from pcgrelay._core.base.tlv cimport (
     Tlv, Descriptors, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_read, tlv_shut, tlv_write,
     descriptors_add, descriptors_free,
 )
+from pcgrelay._core.face.bounds cimport bounds_set
 from pcgrelay._core.face.registry cimport LinkEntry, OrganisationEntry, SessionEntry, session_name
 from pcgrelay._core.face.counters cimport name_of_reason
 from pcgrelay._core.link.gauge cimport gauge_new
@@ -30,7 +31,7 @@ from pcgrelay._core.base.organisation cimport (
     ORGANISATION_CLASSES, ORGANISATION_PRIORITIES, Organisation, organisation_hold, organisation_new,
 )
 from pcgrelay._core.base.result cimport RESULT_BAD_LENGTH, RESULT_OK
-from pcgrelay._core.base.stats cimport STATS_SERVICES, ServiceBounds, Stats
+from pcgrelay._core.base.stats cimport STATS_SERVICES, Stats
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_RELAY, Worker, worker_wake
 
@@ -55,19 +56,6 @@ cdef enum:
 
 cdef enum:
     ORGANISATIONS_KEPT = 4096   # then those without a session are forgotten
-
-
-# Figures that are left out are 0. Answers whether a time has changed.
-cdef bint set_bounds(ServiceBounds* self, list figures) except -1:
-    cdef uint32_t streams, of_each, each_second, idle_s, lasts_s
-    streams, of_each, each_second, idle_s, lasts_s = (*figures, 0, 0, 0, 0, 0)[:5]
-    cdef bint timed = self.idle_s != idle_s or self.lasts_s != lasts_s
-    counter32_set(&self.streams, streams)
-    counter32_set(&self.of_each, of_each)
-    counter32_set(&self.each_second, each_second)
-    counter32_set(&self.idle_s, idle_s)
-    counter32_set(&self.lasts_s, lasts_s)
-    return timed
 
 
 cdef Order* workers_order(OrderKind kind) except NULL:
@@ -180,18 +168,7 @@ cdef class Workers:
         return self._event_fd
 
     def bounds(self, *, imports, exports, uint32_t descriptors=0, organisation=(0, 0)) -> None:
-        cdef bint timed = False
-        set_bounds(&self._bounds.of_peer, [organisation[0], 0, organisation[1]])
-        counter32_set(&self._bounds.descriptors, descriptors)
-        for number, *figures in imports:
-            if number < STATS_SERVICES and set_bounds(&self._bounds.of_import[<uint32_t>number], figures):
-                timed = True
-        for number, *figures in exports:
-            if number < STATS_SERVICES and set_bounds(&self._bounds.of_export[<uint32_t>number], figures):
-                timed = True
-        if timed:
-            self._count_timed()
-            counter32_add(&self._bounds.times, 1)
+        bounds_set(&self._bounds, imports, exports, descriptors, organisation)
 
     def local_ports(self, const unsigned char[::1] allowed, uint32_t first_half=1) -> None:
         cdef PortRange* part = NULL
@@ -212,13 +189,6 @@ cdef class Workers:
                 raise
             order.args.ports = part
             self._send(i, order)
-
-    cdef void _count_timed(self):
-        cdef uint32_t i, n = 0
-        for i in range(STATS_SERVICES):
-            n += self._bounds.of_import[i].idle_s != 0 or self._bounds.of_import[i].lasts_s != 0
-            n += self._bounds.of_export[i].idle_s != 0 or self._bounds.of_export[i].lasts_s != 0
-        counter32_set(&self._bounds.timed, n)
 
     def export_streams(self) -> list:
         cdef OrganisationEntry entry

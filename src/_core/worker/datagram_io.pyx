@@ -148,7 +148,7 @@ cdef void rx_of_client(Worker* self, Clients* clients, uint32_t i, Handings* han
             item.n = space.inward[i].msg_len
             handings.count += 1
             return
-        association = datagrams_admit(&self.shard, clients, item.client, item.local, hash)
+        association = datagrams_admit(&self.shard, clients, item.client, item.local, hash, space.inward[i].msg_len)
     if association != NULL:
         put_in(self, association, i)
 
@@ -173,7 +173,7 @@ cdef void datagram_io_batch(Worker* self, Order* order) noexcept nogil:
         hash = clients_hash(listener.clients, client, local)
         association = clients_find(listener.clients, client, local, hash)
         if association == NULL:
-            association = datagrams_admit(&self.shard, listener.clients, client, local, hash)
+            association = datagrams_admit(&self.shard, listener.clients, client, local, hash, n)
         if association != NULL:
             association_push(&self.shard, association, p, n)
     batches_drop(self, order)

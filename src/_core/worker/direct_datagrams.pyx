@@ -7,12 +7,13 @@ from pcgrelay._core.base.linux cimport (
     EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, errno, iovec, mmsghdr, sendmmsg,
 )
 from pcgrelay._core.base.stats cimport (
-    COUNT_DATAGRAM_WRITES, COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_TOO_LONG, DROP_UNREACHABLE,
+    COUNT_DATAGRAM_WRITES, COUNT_SYSTEM_CALLS, DROP_QUEUE, DROP_RATE, DROP_TOO_LONG, DROP_UNREACHABLE,
 )
 from pcgrelay._core.edge.associations cimport (
     association_drop, association_put_back, association_sent, association_take, association_use,
 )
 from pcgrelay._core.edge.datagrams cimport datagrams_answered
+from pcgrelay._core.edge.rates cimport rates_to_socket
 from pcgrelay._core.stream.stream cimport LIFE_LIVE, Association, stream_is_pending
 from pcgrelay._core.worker.datagram_io cimport datagram_io_put, datagram_io_receive_more
 from pcgrelay._core.worker.datagram_sockets cimport datagram_dial, datagram_overflows_of
@@ -129,6 +130,9 @@ cdef void to_client(Worker* self, Stream* opener, uint32_t i) noexcept nogil:
     datagrams_answered(&self.shard, opener.association)
     if self.datagrams.inward[i].msg_hdr.msg_flags & MSG_TRUNC:
         association_drop(&self.shard, opener.association, DROP_TOO_LONG)
+        return
+    if not rates_to_socket(&self.shard, opener, self.datagrams.inward[i].msg_len):
+        association_drop(&self.shard, opener.association, DROP_RATE)
         return
     datagram_io_put(self, opener, <const uint8_t*>self.datagrams.in_vectors[i].iov_base,
                     self.datagrams.inward[i].msg_len)

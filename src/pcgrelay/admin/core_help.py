@@ -65,6 +65,7 @@ CORE_HELP = {
     "datagrams_dropped_no_stream_total": "Datagrams dropped because their association had ended before they went on.",
     "datagrams_dropped_source_total": "Datagrams of clients that the import's sources leave out.",
     "datagrams_dropped_unreachable_total": "Datagrams that this machine could not send on, or may not.",
+    "datagrams_dropped_rate_total": "Datagrams dropped because their service had its bytes of the second.",
     "streams": "Streams that are open.",
     "stream_end_done_total": "Streams that both sides ended.",
     "stream_end_application_reset_total": "Streams that the application here reset.",

@@ -26,7 +26,7 @@ SHOWN_KEYS = frozenset(
     "identity idle_timeout_s import keep_days kind lanes level link links log mark marking max_duration_s max_streams "
     "max_streams_per_organisation max_streams_per_source members memory metrics mode most_days name needs "
     "new_streams_per_second node organisation outlet page paper path_wait_ms peer peers policy post_quantum "
-    "precedence priority probe probe_interval_ms protocol proxy realm reason reference rekey_bytes rekey_frames "
+    "precedence priority probe probe_interval_ms protocol proxy rate realm reason reference rekey_bytes rekey_frames "
     "rekey_s relay relays renewal_age_s renewal_interval_s role roles service share srv store streams suites "
     "supported_until transit udp_lanes udp_port until weight window wait_ms workers zone assure origin".split()
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pcgrelay.config import schema
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.config.shape import REQUIRED_TABLES, keys_of, nearest, required_keys_of
 from pcgrelay.config.source import KeyPath, PlacedError, Source, SyntaxProblem
 from pcgrelay.errors import ConfigErrors
@@ -250,7 +251,7 @@ class _Errors:
                 return [organisation]
             case "also":
                 return [address]
-        return tomllib.loads(schema.EXAMPLES[f"{table}.{key}"])[key]
+        return tomllib.loads(EXAMPLES[f"{table}.{key}"])[key]
 
 
 def _name(where: KeyPath) -> str:

@@ -18,6 +18,7 @@ from pcgrelay.config.datagrams import (
     export_transport,
     import_transport,
     prefixes,
+    rate_bytes,
     refuse_datagram_loops,
 )
 from pcgrelay.config.drills import drills, refuse_drills
@@ -256,6 +257,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
             new_per_second=table.new_streams_per_second,
             idle_s=table.idle_timeout_s,
             duration_s=table.max_duration_s,
+            rate_bytes=rate_bytes(source, where, table.rate),
         ),
         sources=sources(source, (*where, "source"), table.source, target),
         proxy=table.proxy is not None,
@@ -281,6 +283,7 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
             new_per_second=table.new_streams_per_second,
             idle_s=table.idle_timeout_s,
             duration_s=table.max_duration_s,
+            rate_bytes=rate_bytes(source, where, table.rate),
         ),
         mode=mode,
         group=group,

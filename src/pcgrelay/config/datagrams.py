@@ -11,7 +11,7 @@ from pcgrelay.config import schema
 from pcgrelay.config.fields import parsed
 from pcgrelay.config.settings import Config, ExportSettings, ImportSettings, Limits
 from pcgrelay.config.source import KeyPath, Source
-from pcgrelay.config.values import Address, Network, parse_network
+from pcgrelay.config.values import Address, Network, memory_bytes, parse_network
 from pcgrelay.model import Transport
 
 # What holds unless the file says otherwise.
@@ -25,10 +25,13 @@ IDLE_S = 120  # RFC 4787, REQ-5
 IDLE_NAMES_S = 10  # of port 53, where each question comes from another port
 SILENT_S = 300  # of an association in which nothing was ever answered, as of syslog
 NAMES_PORT = 53
+# Less lets the longest datagram through once in a minute; more is beyond what the data plane moves.
+RATE_LEAST_BYTES = 1 << 10
+RATE_MOST_BYTES = 1 << 30
 # As many as the data plane holds for an import.
 PREFIXES_MOST = 64
 # What has a meaning for datagrams alone.
-_OF_DATAGRAMS = ("wait_ms", "sources", "max_streams_per_source")
+_OF_DATAGRAMS = ("wait_ms", "rate", "sources", "max_streams_per_source")
 _NO_CONNECT = (
     'UDP has no connection that a probe could try; write probe = "expect" with a datagram in probe_send, or "none"'
 )
@@ -103,6 +106,17 @@ def idle_times(entry: ExportSettings | ImportSettings) -> tuple[int, int]:
         return entry.limits.idle_s, entry.limits.idle_s
     address = entry.target if isinstance(entry, ExportSettings) else entry.listen
     return (IDLE_NAMES_S, IDLE_NAMES_S) if address.port == NAMES_PORT else (IDLE_S, SILENT_S)
+
+
+def rate_bytes(source: Source, where: KeyPath, text: str | None) -> int:
+    """Return how many bytes a service may carry in a second, in each direction; 0: no limit."""
+    if text is None:
+        return 0
+    count = parsed(source, (*where, "rate"), text, memory_bytes)
+    if not RATE_LEAST_BYTES <= count <= RATE_MOST_BYTES:
+        problem = f"{text} in a second is out of bounds; write 1KiB to 1GiB, or remove this line for no limit"
+        raise source.refusal((*where, "rate"), problem)
+    return count
 
 
 def prefixes(source: Source, where: KeyPath, texts: tuple[str, ...] | None) -> tuple[Network, ...]:

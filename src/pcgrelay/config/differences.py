@@ -39,6 +39,7 @@ _WRITTEN = {
     "new_per_second": "new_streams_per_second",
     "idle_s": "idle_timeout_s",
     "duration_s": "max_duration_s",
+    "rate_bytes": "rate",
     "organisation_streams": "max_streams_per_organisation",
     "organisation_new_per_second": "new_streams_per_second",
 }

@@ -218,6 +218,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     new_per_second: int = 0  # of an export those of one organisation, of an import all
     idle_s: int = 0  # without a byte either way
     duration_s: int = 0
+    rate_bytes: int = 0  # of datagrams in a second, in each direction
 
 
 class AllowTerms(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pcgrelay.config import schema
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.config.source import KeyPath, Source
 from pcgrelay.errors import ConfigError
 
@@ -50,7 +51,7 @@ def required_keys_of(table: str) -> set[str]:
 def example_for(where: KeyPath) -> str:
     """Return a correct line for that key."""
     names = [part for part in where if isinstance(part, str)]
-    return schema.EXAMPLES.get(".".join(names[:2]), "")
+    return EXAMPLES.get(".".join(names[:2]), "")
 
 
 def _refuse_unknown(source: Source) -> None:

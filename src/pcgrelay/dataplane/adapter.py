@@ -37,8 +37,8 @@ ImportDatagrams = tuple[int, int, int, int, int, int, Sequence[tuple[str, int]]]
 Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool, ExportDatagrams | None]
 # kind, patience_ms, addresses, addresses to connect from
 WayRow = tuple[int, int, Sequence[tuple[str, int]], Sequence[str]]
-# number, streams, of one organisation, new ones in a second, idle_s, lasts_s
-ServiceBounds = tuple[int, int, int, int, int, int]
+# number, streams, of one organisation, new ones in a second, idle_s, lasts_s, bytes of datagrams in a second
+ServiceBounds = tuple[int, int, int, int, int, int, int]
 # meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways
 OutletsRow = tuple[int, bool, bool, int, int, bytes, bytes, Sequence[WayRow]]
 Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None, ImportDatagrams | None]

@@ -120,7 +120,7 @@ class StreamEnd(Struct, frozen=True):
 
 
 # Why a datagram was dropped.
-DROP_CAUSES = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable")
+DROP_CAUSES = ("queue", "age", "no-route", "limit", "too-long", "no-stream", "source", "unreachable", "rate")
 
 # Of these, so many are reported for each stream, and the rest in a tuple behind them.
 STREAM_END_FIELDS = 11

@@ -126,6 +126,10 @@ def _wait() -> Key:
     return Key("wait_ms", lambda entry: entry.wait_ms or WAIT_MS, judging.neutral, WAIT_MS)
 
 
+def _rate() -> Key:
+    return Key("rate", lambda entry: entry.limits.rate_bytes, judging.limit, 0)
+
+
 def _probes() -> tuple[Key, ...]:
     return (
         Key("probe", lambda entry: ("expect" if entry.probe_expect else "connect") if entry.probe else "none",
@@ -291,6 +295,7 @@ EXPORT = Table(
         _limit("idle_timeout_s", "idle_s"),
         _limit("max_duration_s", "duration_s"),
         _wait(),
+        _rate(),
         *_probes(),
         Key("also", _sorted("also"), judging.members, []),
         *_papers(),
@@ -313,6 +318,7 @@ IMPORT = Table(
         _limit("idle_timeout_s", "idle_s"),
         _limit("max_duration_s", "duration_s"),
         _wait(),
+        _rate(),
         Key("mode", lambda entry: f"{entry.mode:04o}", judging.mode, "0600"),
         _group("group"),
         Key("outlet", _of("outlet"), judging.widens, "gateway"),

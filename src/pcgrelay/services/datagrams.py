@@ -7,6 +7,7 @@ from pcgrelay.config.datagrams import idle_times, limits_in_force
 from pcgrelay.dataplane.adapter import ExportDatagrams, ImportDatagrams
 from pcgrelay.dataplane.events import DROP_CAUSES
 from pcgrelay.model import Transport
+from pcgrelay.quantities import size
 
 
 def export_datagrams(export: ExportSettings) -> ExportDatagrams | None:
@@ -37,6 +38,8 @@ def datagram_words(entry: ExportSettings | ImportSettings) -> str:
     if silent_s != idle_s:
         words.append(f"after {silent_s:,} s if none was ever answered")
     words.append(f"what waited {entry.wait_ms} ms is dropped")
+    if entry.limits.rate_bytes:
+        words.append(f"at most {size(entry.limits.rate_bytes)} in a second each way")
     if isinstance(entry, ImportSettings):
         limits = limits_in_force(entry)
         words.append(f"at most {limits.streams:,} associations, {limits.per_source:,} of one source")

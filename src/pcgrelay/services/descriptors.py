@@ -49,14 +49,15 @@ def apply_bounds(
 
 def _bounds(number: int, limits: Limits, most: int, *, direct: bool = False) -> ServiceBounds:
     streams = streams_most(limits.streams, most, direct=direct)
-    return number, streams, limits.per_organisation, limits.new_per_second, limits.idle_s, limits.duration_s
+    times = (limits.idle_s, limits.duration_s)
+    return number, streams, limits.per_organisation, limits.new_per_second, *times, limits.rate_bytes
 
 
 def _of_import(imported: Imported, most: int, *, direct: bool) -> ServiceBounds:
     limits = imported.settings.limits
     if imported.settings.transport is Transport.DATAGRAM:
         # Its row has the other limits. An association has a descriptor on a direct outlet alone.
-        return imported.number, 0, 0, 0, 0, limits.duration_s
+        return imported.number, 0, 0, 0, 0, limits.duration_s, limits.rate_bytes
     return _bounds(imported.number, limits, most, direct=direct)
 
 

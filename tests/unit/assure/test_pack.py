@@ -15,7 +15,7 @@ import pytest
 
 from pcgrelay.assure.pack import check_room, marking_of, pack_files, write_pack
 from pcgrelay.assure.redact import HIDDEN, HIDDEN_KEYS, SHOWN_KEYS, host_kind, redact_config
-from pcgrelay.config.schema import EXAMPLES
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.errors import RunError
 from tests.support.evidence_examples import RESULTS, SECRETS, evidence
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pcgrelay import config
 from pcgrelay.config import schema
 from pcgrelay.config.all_errors import DOUBTS, ERRORS_MOST
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.errors import ConfigError
 from tests.support.documented_config import DOCUMENTED, PATH, approved, documented, written
 
@@ -70,7 +71,7 @@ def test_any_of_them_together_are_told_and_no_other(chosen: list[int]) -> None:
 
 def test_pairs_of_wrong_keys_are_told_both() -> None:
     chosen = random.Random(12)  # the same pairs each time
-    names = [name for name in schema.EXAMPLES if "." in name and not name.startswith("approvals.")]
+    names = [name for name in EXAMPLES if "." in name and not name.startswith("approvals.")]
     for _ in range(60):
         first, second = chosen.sample(names, 2)
         if first in DOUBTS.get(second, ()) or second in DOUBTS.get(first, ()):

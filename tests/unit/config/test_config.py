@@ -14,6 +14,7 @@ from pcgrelay import config
 from pcgrelay.catalogue.entries import SERVICES_MOST
 from pcgrelay.config import Address, schema
 from pcgrelay.config.build import EXPORTS_MOST
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.config.values import memory_bytes
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
@@ -72,32 +73,28 @@ def test_each_key_has_an_example_that_works() -> None:
     known = set()
     for name, table in schema.TABLES.items():
         known |= {name, *(f"{name}.{field.encode_name}" for field in msgspec.structs.fields(table))}
-    assert set(schema.EXAMPLES) == known
+    assert set(EXAMPLES) == known
     # A drill is of one of the three. Who comes the old way has no name to tell, and only a unix socket has a mode.
     drills = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
     others = {*drills, "export.proxy", "import.mode", "import.group", "link.discover", "link.links", "link.peers"}
     of_datagrams = {
-        "export": ("protocol", "wait_ms"),
-        "import": ("protocol", "sources", "max_streams_per_source", "wait_ms"),
+        "export": ("protocol", "wait_ms", "rate"),
+        "import": ("protocol", "sources", "max_streams_per_source", "wait_ms", "rate"),
     }
     others |= {f"{table}.{key}" for table, keys in of_datagrams.items() for key in keys}
     text = "".join(
-        f"{schema.EXAMPLES[name]}\n"
-        + "".join(
-            f"{line}\n" for key, line in schema.EXAMPLES.items() if key.startswith(f"{name}.") and key not in others
-        )
+        f"{EXAMPLES[name]}\n"
+        + "".join(f"{line}\n" for key, line in EXAMPLES.items() if key.startswith(f"{name}.") and key not in others)
         for name in values
     )
     for key, kind in drills.items():
-        text += f'[[drill]]\nkind = "{kind}"\nevery = "1d"\n{schema.EXAMPLES[key]}\n'
-    text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{schema.EXAMPLES["export.proxy"]}\n{PAPER}'
-    rights = f"{schema.EXAMPLES['import.mode']}\n{schema.EXAMPLES['import.group']}\n"
-    text += (
-        "[[link]]\n" + "".join(f"{schema.EXAMPLES[f'link.{key}']}\n" for key in ("discover", "links", "peers")) + PAPER
-    )
+        text += f'[[drill]]\nkind = "{kind}"\nevery = "1d"\n{EXAMPLES[key]}\n'
+    text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{EXAMPLES["export.proxy"]}\n{PAPER}'
+    rights = f"{EXAMPLES['import.mode']}\n{EXAMPLES['import.group']}\n"
+    text += "[[link]]\n" + "".join(f"{EXAMPLES[f'link.{key}']}\n" for key in ("discover", "links", "peers")) + PAPER
     text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}{PAPER}'
     for table, keys in of_datagrams.items():
-        lines = "".join(f"{schema.EXAMPLES[f'{table}.{key}']}\n" for key in keys)
+        lines = "".join(f"{EXAMPLES[f'{table}.{key}']}\n" for key in keys)
         place = 'target = "127.0.0.1:53"' if table == "export" else 'listen = "127.0.0.1:10053"'
         name = "names" if table == "export" else "names@met.police.example"
         text += f'[[{table}]]\nservice = "{name}"\n{place}\n{lines}{PAPER}'
@@ -106,9 +103,9 @@ def test_each_key_has_an_example_that_works() -> None:
 
 def test_each_key_is_in_the_reference() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for dotted in schema.EXAMPLES:
+    for dotted in EXAMPLES:
         table, _, key = dotted.partition(".")
-        section = page.partition(f"## `{schema.EXAMPLES[table]}`")[2].partition("\n## ")[0]
+        section = page.partition(f"## `{EXAMPLES[table]}`")[2].partition("\n## ")[0]
         assert section, table
         assert not key or f"| `{key}` |" in section, dotted
 

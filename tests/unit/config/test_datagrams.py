@@ -120,6 +120,12 @@ def test_ports_of_tcp_and_udp_are_different_ones() -> None:
         ((IMPORT.replace("udp", "sctp"), LISTEN), "import[1].protocol", "sctp"),
         ((EXPORT, 'target = "127.0.0.1:10053"\n', IMPORT, LISTEN), "export[1].target", "a listener of this very node"),
         ((IMPORT.replace("udp", "tcp"), LISTEN, "wait_ms = 200\n"), "import[1].wait_ms", "streams have no such key"),
+        ((IMPORT.replace("udp", "tcp"), LISTEN, 'rate = "2MiB"\n'), "import[1].rate", "streams have no such key"),
+        ((EXPORT.replace("udp", "tcp"), TARGET, 'rate = "2MiB"\n'), "export[1].rate", "streams have no such key"),
+        ((IMPORT, LISTEN, 'rate = "1023B"\n'), "import[1].rate", "write 1KiB to 1GiB, or remove this line"),
+        ((EXPORT, TARGET, 'rate = "2GiB"\n'), "export[1].rate", "2GiB in a second is out of bounds"),
+        ((EXPORT, TARGET, 'rate = "2 MB"\n'), "export[1].rate", 'write for example: rate = "2MiB"'),
+        ((EXPORT, TARGET, "rate = 2000000\n"), "export[1].rate", 'write for example: rate = "2MiB"'),
         ((EXPORT.replace("udp", "tcp"), TARGET, "wait_ms = 200\n"), "export[1].wait_ms", "streams have no such key"),
         ((IMPORT.replace("udp", "tcp"), LISTEN, 'sources = ["10.1.0.0/16"]\n'), "import[1].sources", "no such key"),
         ((IMPORT.replace("udp", "tcp"), LISTEN, "max_streams_per_source = 5\n"), "import[1].max", "no such key"),
@@ -160,7 +166,17 @@ def test_limits_that_are_not_written() -> None:
     assert limits_in_force(stream) == Limits()
 
 
+@pytest.mark.parametrize(
+    ("text", "count"), [("1KiB", 1 << 10), ("2 MiB", 2 << 20), ("1500000B", 1_500_000), ("1GiB", 1 << 30)]
+)
+def test_a_rate_is_written_as_sizes_are(text: str, count: int) -> None:
+    assert imported(f'rate = "{text}"').limits.rate_bytes == exported(f'rate = "{text}"').limits.rate_bytes == count
+    assert imported().limits.rate_bytes == exported().limits.rate_bytes == 0
+
+
 def test_a_reload_says_what_has_changed() -> None:
+    (sentence,) = differences(read(EXPORT, TARGET, 'rate = "1MiB"\n'), read(EXPORT, TARGET, 'rate = "2MiB"\n'))
+    assert sentence == "export dns@kent.police.example changed (rate)"
     old = read(IMPORT, LISTEN)
     new = read(IMPORT, LISTEN, 'sources = ["10.1.0.0/16"]\nmax_streams_per_source = 9\nwait_ms = 100\n')
     (sentence,) = differences(old, new)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pcgrelay import config
-from pcgrelay.config import schema
+from pcgrelay.config.examples import EXAMPLES
 from pcgrelay.errors import ConfigError
 from tests.support.documented_config import DOCUMENTED, PAPER, PATH, approved, documented, written
 
@@ -120,6 +120,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "export.proxy": ["", "v1", "V2", True],
     "export.max_streams_per_organisation": [-1, 1_000_001, "1"],
     "export.new_streams_per_second": [-1, 0.5],
+    "export.rate": ["", "1", "1023B", "1.5MiB", "2MB", "1025MiB", "0B", 65536],
     "export.idle_timeout_s": [-1, 31_536_001, "1h"],
     "export.max_duration_s": [-1, 31_536_001],
     "link.source": BAD_SOURCES,
@@ -200,7 +201,7 @@ BAD_VALUES: dict[str, list[Any]] = {
 def bad_files() -> list[tuple[str, str, str]]:
     """Each with what it does and the key that the refusal must name."""
     found = []
-    for dotted in schema.EXAMPLES:
+    for dotted in EXAMPLES:
         table, _, key = dotted.partition(".")
         shown = f"{table}[1].{key}" if table in ARRAYS else dotted
         if not key:

@@ -88,7 +88,7 @@ async def test_an_import_comes_up_with_a_socket_of_datagrams(realm: Realm) -> No
     (exported,) = realm.kent.core.published["exports"]
     assert exported[9] == (10_000, 10_000, 200)
     # Its row bounds associations, and a bound of streams would do it twice.
-    assert list(realm.met.core.bounds_set["imports"].values()) == [[0, 0, 0, 0, 0]]
+    assert list(realm.met.core.bounds_set["imports"].values()) == [[0, 0, 0, 0, 0, 0]]
     (newest,) = realm.met.node.exchange.catalogue.newest(realm.kent.node.config.node.id).offers  # type: ignore[union-attr]
     assert newest.transport == Transport.DATAGRAM
 

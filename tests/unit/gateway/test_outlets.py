@@ -40,7 +40,7 @@ async def test_an_import_without_direct_outlets_has_no_outlets(nodes: Nodes) -> 
 async def test_a_service_whose_streams_have_two_descriptors_may_have_half_as_many(nodes: Nodes) -> None:
     edge, _ = await met(nodes, direct())
     bounds = edge.core.bounds_set
-    assert list(bounds["imports"].values()) == [[bounds["descriptors"] // 8, 0, 0, 0, 0]]
+    assert list(bounds["imports"].values()) == [[bounds["descriptors"] // 8, 0, 0, 0, 0, 0]]
 
 
 async def test_a_counted_plain_proxy_before_the_gateway_is_there(nodes: Nodes) -> None:

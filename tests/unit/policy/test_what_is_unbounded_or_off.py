@@ -47,6 +47,7 @@ LADDERS: dict[str, Ladder] = {
     "bearer.supported_until": LAST_DAY,
     "import.sources": [(["10.1.0.0/16"],), (["10.1.0.0/16", "10.2.0.0/16"],), (ABSENT,)],
     "import.max_streams_per_source": [(5,), (256, ABSENT), (300,)],
+    **{f"{table}.rate": [("1KiB",), ("2MiB", "2048KiB"), (ABSENT,)] for table in ("export", "import")},
     "import.priority": [("normal",), ("interactive",), ("critical",), (ABSENT,)],
     "import.exercise": [(0, ABSENT), (1,), (2,)],
     "drill.auto": [(False, ABSENT), (True,)],
@@ -92,12 +93,15 @@ def built(key: str, value: object) -> Config:
     """The documented configuration with one key."""
     table, _, name = key.partition(".")
     values = documented()
-    for extra in ("caller",) if key == "export.also" else ():
+    for extra in ("caller",) if key in ("export.also", "export.rate") else ():
         del values[extra]
     entry = values.setdefault(table, {"signers": "allowed_signers"})
     entry = entry[0] if isinstance(entry, list) else entry
     entry.pop(name, None)
-    if key in ("import.sources", "import.max_streams_per_source"):
+    if key == "export.rate":
+        entry["protocol"] = "udp"
+        del entry["also"]
+    if key in ("import.sources", "import.max_streams_per_source", "import.rate"):
         entry["protocol"] = "udp"
         for extra in ("direct", "drill"):
             del values[extra]

@@ -44,10 +44,10 @@ async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> 
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), **LIMITS}], policy=policy)
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: is_live(met))
-    assert list(kent.core.bounds_set["exports"].values()) == [[7, 2, 5, 60, 3_600]]
+    assert list(kent.core.bounds_set["exports"].values()) == [[7, 2, 5, 60, 3_600, 0]]
     assert kent.core.bounds_set["organisation"] == (9, 30)
     descriptors = kent.core.bounds_set["descriptors"]
-    assert list(met.core.bounds_set["imports"].values()) == [[descriptors // 4, 0, 0, 0, 0]]
+    assert list(met.core.bounds_set["imports"].values()) == [[descriptors // 4, 0, 0, 0, 0, 0]]
     (number,) = kent.core.bounds_set["exports"]
     session = next(iter(kent.core.session_table))
     for _ in range(50):

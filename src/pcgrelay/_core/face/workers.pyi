@@ -46,10 +46,11 @@ class Workers:
     ) -> None:
         """Limit the streams of services. Services not named keep their limits.
 
-        A row is the service's number, and up to five figures, of which 0 is no limit: streams that may be open (cause
+        A row is the service's number, and up to six figures, of which 0 is no limit: streams that may be open (cause
         of a refusal: limit); of these, of one organisation's (organisation-limit; exports alone); new ones in a second,
         of an export those of one organisation (rate-limit); seconds without a byte after which one ends (idle); seconds
-        after which it ends in any case (max-duration). Only numbers below 1,024 are counted. descriptors: file
+        after which it ends in any case (max-duration); bytes of datagrams in a second, in each direction, less than
+        2 ** 32, beyond which they are dropped (rate). Only numbers below 1,024 are counted. descriptors: file
         descriptors from this number on are reserved and not used for application connections; 0: none.
         organisation: streams that one organisation may have open of all exports together (organisation-limit), and new
         ones in a second (rate-limit); 0: no limit.

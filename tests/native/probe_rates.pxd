@@ -1,0 +1,1 @@
+# Nothing of this face is used by another.
