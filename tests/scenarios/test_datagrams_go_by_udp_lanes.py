@@ -1,4 +1,4 @@
-"""With UDP lanes at both ends of a link datagrams go as packets of UDP, and nothing else does."""
+"""With UDP lanes at both ends of a link datagrams go as packets of UDP, and nothing else does: streams are as ever."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from tests.scenarios.kit.asking import Answerer, Asker
 from tests.scenarios.kit.datagram_programs import datagram_line
 from tests.scenarios.kit.reload_setup import reload
+from tests.scenarios.kit.steady_streams import flowing
 from tests.scenarios.kit.udp_lanes import ON, await_lanes, lanes_up, packets, refused
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
 QUESTIONS = 300
+PACE_BYTES = 512 << 10
 # No probe is due so often that it could be taken for a question.
 PROBES = {"probe_interval_ms": 1_000}
 
@@ -31,15 +33,19 @@ PROBES = {"probe_interval_ms": 1_000}
 def test_each_hop_is_one_of_udp(topology: str, workers: int, tmp_path: Path) -> None:
     table = {**ON, "workers": workers, "lanes": workers}
     with (
-        datagram_line(tmp_path, topology, "echo", node_table=table, policy=PROBES) as nodes,
+        datagram_line(tmp_path, topology, "echo", streams=["bytes"], node_table=table, policy=PROBES) as nodes,
         Answerer(nodes.target("echo")) as server,
         Asker(nodes.door("echo")) as client,
+        # Of each of these every byte is looked at.
+        flowing(nodes.door("bytes"), nodes.target("bytes"), pace_bytes=PACE_BYTES) as streams,
     ):
         await_lanes(nodes.nodes)
         until(client.asks, 10, "the far edge has accepted the association")
         before = {node: packets(node) for node in nodes.nodes}
+        carried = [stream.received for stream in streams]
         assert sum(client.asks() for _ in range(QUESTIONS)) == QUESTIONS
         assert len(server.clients) == 1
+        assert all(stream.received > then for stream, then in zip(streams, carried, strict=True))
         for node in nodes.nodes:
             ends = 2 if node in nodes.relays else 1
             sent, taken = (now - then for now, then in zip(packets(node), before[node], strict=True))
