@@ -72,7 +72,9 @@ def test_long_datagrams_go_by_tcp_and_arrive_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("without", ["importer", "exporter"])
 def test_one_side_without_them_goes_on_by_tcp(without: str, tmp_path: Path) -> None:
     with datagram_line(tmp_path, "edge-edge", "echo", node_table=ON) as nodes:
-        node = nodes.importer if without == "importer" else nodes.exporter
+        node, other = nodes.importer, nodes.exporter
+        if without == "exporter":
+            node, other = other, node
         with Answerer(nodes.target("echo")) as server, Asker(nodes.door("echo")) as client:
             await_lanes(nodes.nodes)
             until(client.asks, 10, "the first question is answered")
@@ -84,7 +86,10 @@ def test_one_side_without_them_goes_on_by_tcp(without: str, tmp_path: Path) -> N
             until(client.asks, 10, "questions are answered by TCP")
             assert all(client.asks() for _ in range(50))
             assert len(server.clients) == 1
-            until(lambda: sum(lanes_up(each)[0] for each in nodes.nodes) == 0, 10, "no UDP lane is up")
+            # It was told, and did not find out by silence; nobody misses what somebody has switched off.
+            other.await_log("link.udp_lane_down", reason="withdrawn")
+            assert not other.log("link.udp_lane_down", reason="silent")
+            until(lambda: all(lanes_up(each) == (0, 0) for each in nodes.nodes), 10, "no UDP lane is up")
             node.config.write_text(text)
             assert reload(node).ok
             await_lanes([node], 90)
