@@ -1,4 +1,4 @@
-"""Twenty calls over a round trip of 40 ms that loses packets, alone and beside bulk: by UDP lanes, and by those of TCP."""
+"""Twenty calls over a round trip of 40 ms that loses packets, alone and beside bulk: by UDP lanes, and by TCP."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_voice_over_a_lossy_way(
         sent, taken = (now - then for now, then in zip(packets(met), before, strict=True))
         figure(
             f"{'UDP' if udp_lanes else 'TCP'} lanes, {lost / 10} % loss, beside {carried / CALL_S / 1e6:.1f} MB/s: "
-            f"{told.lost} of {told.sent} packets of voice lost, {missing} of UDP lanes, {dropped:.0f} dropped by cause; "
+            f"{told.lost} of {told.sent} packets of voice lost, {missing} of UDP lanes, {dropped:.0f} dropped; "
             f"round trip {told.median_ms:.0f} ms, of 99 % below {told.p99_ms:.0f} ms, {told.worst_ms:.0f} ms at most; "
             f"jitter {told.jitter_ms:.1f} ms; load {os.getloadavg()[0]:.1f}"
         )
