@@ -397,7 +397,8 @@ def _udp_lane_port(where: str, address: Address, running: bool) -> Finding:
     if found.level != OK:
         sentence = f"The port of UDP lanes {address} cannot be had: their datagrams go over TCP."
         return doubtful(where, sentence, "Free it, or write another udp_port.")
-    return good(where, f"The port of UDP lanes {address} can be had.")
+    state = "is in use, as it may be: this node is running" if running and is_taken(address) else "can be had"
+    return good(where, f"The port of UDP lanes {address} {state}.")
 
 
 def _also(number: int, entry: ImportSettings) -> Iterator[tuple[str, Address]]:
@@ -438,6 +439,15 @@ def _port(where: str, address: Address, running: bool) -> Finding:
             return bad(where, f"This user may not listen on {address}.", mend, permission=True)
         return bad(where, f"{address} cannot be listened on ({reason_of(error)}).", "Choose another address.")
     return good(where, f"{address} is free.")
+
+
+def is_taken(address: Address) -> bool:
+    """Return whether a socket of some process has the address now."""
+    try:
+        _bind_once(address)
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _bind_once(address: Address) -> None:

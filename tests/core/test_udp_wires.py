@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from pcgrelay._core.face import core as native
 from tests.support.applications import Across
-from tests.support.datagrams import ask, client, dropped, serve, server
+from tests.support.datagrams import Server, ask, client, dropped, serve, server
 from tests.support.stream_ends import ends
-from tests.support.udp_lanes import Wire, count, join
+from tests.support.udp_lanes import Made, Wire, count, join
 from tests.support.waiting import until
 
 PROBES = {"probe_interval_ms": 100}
+
+
+@contextmanager
+def one_way(makes: Made) -> Iterator[tuple[Across, Server, socket.socket]]:
+    """Two nodes with a UDP lane over such a wire, and a client, whose first datagram has come to a target that says
+    nothing.
+    """
+    with (
+        Across(relays=0, **PROBES) as across,
+        server(lambda _data, _source: None) as target,
+        Wire(makes) as wire,
+    ):
+        join(across.near, across.far, across.links[0], wire=wire)
+        with client(serve(across, target.address)) as asker:
+            asker.send(b"first")
+            until(lambda: target.seen)
+            yield across, target, asker
 
 
 def down(reason: str) -> object:
@@ -50,19 +70,11 @@ def test_packets_that_come_twice_or_out_of_order_are_taken_once_each() -> None:
         out, held[:] = held[1:], held[:1]
         return out + [each for each in out if chance.random() < 0.3]
 
-    with (
-        Across(relays=0, **PROBES) as across,
-        server(lambda _data, _source: None) as target,
-        Wire(makes) as wire,
-    ):
-        join(across.near, across.far, across.links[0], wire=wire)
-        with client(serve(across, target.address)) as asker:
-            asker.send(b"first")
-            until(lambda: target.seen)
-            for number in range(200):
-                asker.send(b"%d" % number)
-                until(lambda wanted=number: len(target.seen) >= wanted)
-            until(lambda: len(target.seen) == 201)
+    with one_way(makes) as (across, target, asker):
+        for number in range(200):
+            asker.send(b"%d" % number)
+            until(lambda wanted=number: len(target.seen) >= wanted)
+        until(lambda: len(target.seen) == 201)
         assert sorted(data for data, _ in target.seen) == sorted([b"first", *(b"%d" % number for number in range(200))])
         assert count(across.far, "refused_replayed") > 20
         assert count(across.far, "refused_tag") == 0
@@ -134,16 +146,8 @@ def test_until_accept_an_association_goes_by_the_lane() -> None:
             seen.append(len(packet))
         return [packet]
 
-    with (
-        Across(relays=0, **PROBES) as across,
-        server(lambda _data, _source: None) as target,
-        Wire(makes) as wire,
-    ):
-        join(across.near, across.far, across.links[0], wire=wire)
-        with client(serve(across, target.address)) as asker:
-            asker.send(b"first")
-            until(lambda: target.seen)
-            assert seen == []
-            # ACCEPT has come when the other edge has opened the target's socket, and this one has heard of it.
-            until(lambda: bool(asker.send(b"next")) and seen)
+    with one_way(makes) as (_, _, asker):
+        assert seen == []
+        # ACCEPT has come when the other edge has opened the target's socket, and this one has heard of it.
+        until(lambda: bool(asker.send(b"next")) and seen)
         assert set(seen) == {12 + 48 + 16 + len(b"next")}

@@ -9,7 +9,7 @@ Json = dict[str, Any]
 LANES = 2
 AT_ONCE = 16 * LANES
 RANGE = 64
-DONE, VIOLATION, LIMIT, BUSY = 0, 1, 2, 3
+DONE, VIOLATION, LIMIT, BUSY, REFUSED = 0, 1, 2, 3, 5
 
 
 def offers() -> Json:
@@ -27,14 +27,42 @@ def offers() -> Json:
         "description": "Section 9.14. 'wire' is a message with its length. A case is what one dialler offers on a new "
         f"link of {LANES} lanes, all within one moment, before any preamble was taken: index, number, token and "
         "port of each offer; 'codes' are those of the answers. An answer with code 0 has a token and a port, any other "
-        "has none. The acceptor has room and its ports, and bounds offers as the page says will do.",
+        "has none. The acceptor has room and its ports, and bounds offers as the page says will do. A withdrawal is "
+        "what either side makes of messages of the other with token 0, port 0 and REFUSED: 'open' are index and "
+        "number of the UDP lanes that both have; 'withdrawn' index and number of each message; 'left' are those that "
+        "are there after them, and 'unasked' how many of them found nothing. None is answered.",
         "messages": [
             _message(0, 0, 1, 1, 0),
             _message(1, 5, 0xDEADBEEF, 7402, 0),
             _message(63, 4_294_967_295, 4_294_967_295, 65_535, 0),
             _message(0, 300, 0, 0, BUSY),
+            _message(1, 301, 0, 0, REFUSED),
         ],
         "cases": cases,
+        "withdrawals": [
+            _withdrawal("one index", [(0, 0)]),
+            _withdrawal("each index", [(1, 1), (0, 0)]),
+            _withdrawal("another number, which is not looked at", [(1, 4_294_967_295)]),
+            _withdrawal("one index twice", [(0, 0), (0, 0)]),
+            _withdrawal("no such index", [(LANES, 0), (65_535, 1)]),
+        ],
+    }
+
+
+def _withdrawal(what: str, withdrawn: list[tuple[int, int]]) -> Json:
+    opened = {index: index for index in range(LANES)}  # each number is that of its index: they are the first ones
+    left, unasked = dict(opened), 0
+    for index, _ in withdrawn:
+        if index in left:
+            del left[index]
+        else:
+            unasked += 1
+    return {
+        "what": what,
+        "open": [list(each) for each in opened.items()],
+        "withdrawn": [list(each) for each in withdrawn],
+        "left": [list(each) for each in left.items()],
+        "unasked": unasked,
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.datagram_programs import datagram_line, drops
+from tests.scenarios.kit.datagram_programs import datagram_line, drops, ends
 from tests.scenarios.kit.directory_programs import domain_controller, provision, smbtorture
 from tests.scenarios.kit.long_line import inside, long_line
 from tests.scenarios.kit.nodes import Line, Stage, line
@@ -45,7 +45,7 @@ def test_it_is_found(topology: str, domain: Path, tmp_path: Path) -> None:
         assert importer.received_datagrams == exporter.sent_datagrams > PINGS
         assert importer.sent_datagrams == exporter.received_datagrams == importer.received_datagrams
         assert drops(nodes) == {}
-        assert {each["cause"] for each in nodes.importer.log("stream.end")} == {"done"}
+        assert {each["cause"] for each in ends(nodes.importer)} == {"done"}
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

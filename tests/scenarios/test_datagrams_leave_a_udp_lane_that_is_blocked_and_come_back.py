@@ -11,6 +11,7 @@ from tests.scenarios.kit.asking import ANSWER_S, Answerer, Asker
 from tests.scenarios.kit.echo_witness import host_port
 from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Stage
+from tests.scenarios.kit.reload_setup import command
 from tests.scenarios.kit.udp_lanes import ON, await_lanes, lanes_up, packets
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -41,6 +42,16 @@ def test_blocked_from_the_start_or_later(tmp_path: Path, figure: Callable[[str],
             assert node.await_log("link.udp_lane_down")["reason"] == "silent"
             assert lanes_up(node) == (0, 1)
             assert node.status().condition == "ready"
+        # Whoever asks is told what to open.
+        blocked = f"no packet gets through to UDP port {port} of {HOST} and back"
+        said = command("explain", f"echo@{KENT}", "-c", met.config).stdout
+        assert f"datagrams to the next node go by TCP: {blocked}" in said
+        # The acceptor's, which disturbs nobody: a doctor shakes hands with whom its node dials.
+        said = command("doctor", "-c", kent.config).stdout
+        assert (
+            f"0 of 1 UDP lanes to {met.dotted} over internet are up, and all other datagrams go over TCP: no " in said
+        )
+        assert f"Open UDP port {port} for what comes from {met.dotted} in the firewall of this machine" in said
         until(client.asks, 10, "the first question is answered")
         assert all(client.asks() for _ in range(50))
         network.mend()
@@ -48,6 +59,9 @@ def test_blocked_from_the_start_or_later(tmp_path: Path, figure: Callable[[str],
         before = packets(met)
         assert sum(client.asks() for _ in range(100)) >= 99
         assert packets(met)[0] - before[0] >= 99
+        up = "datagrams to the next node go by UDP: 1 of 1 UDP lanes are up"
+        assert up in command("explain", f"echo@{KENT}", "-c", met.config).stdout
+        assert up in command("explain", "echo", "-c", kent.config).stdout
         # One that comes later: questions that are lost are those of four probes.
         since = {node: node.moment() for node in (met, kent)}
         network.drop_udp(port)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.datagram_programs import datagram_line, dig, dnsmasq, drops
+from tests.scenarios.kit.datagram_programs import datagram_line, dig, dnsmasq, drops, ends
 from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Node
 from tests.support.waiting import until
 
@@ -44,7 +44,7 @@ def test_queries_are_answered(topology: str, queries: int, tmp_path: Path, figur
         until(lambda: sums(nodes.importer) == importer.received_datagrams, 10, "all lines are there")
         until(lambda: sums(nodes.exporter) == exporter.received_datagrams, 10, "all lines are there")
         # One address has 256 at once, and the one that was used least recently makes room.
-        assert {each["cause"] for each in nodes.importer.log("stream.end")} <= {"done", "limit"}
+        assert {each["cause"] for each in ends(nodes.importer)} <= {"done", "limit"}
         assert nodes.importer.log("service.full") == []
 
 
@@ -55,8 +55,7 @@ def missing(nodes: Line) -> int:
 
 def sums(node: Node) -> int:
     """How many datagrams came from the far edge, by the access log, where those that made room are told together."""
-    lines = [*node.log("stream.end", protocol="udp"), *node.log("stream.evicted")]
-    return sum(each["received_datagrams"] for each in lines)
+    return sum(each["received_datagrams"] for each in ends(node))
 
 
 def test_a_target_that_is_not_there_is_told(tmp_path: Path) -> None:

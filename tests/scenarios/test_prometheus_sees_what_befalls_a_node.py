@@ -215,6 +215,9 @@ def test_each_panel_of_the_board_has_something_to_show(realm: Scene, watch: Watc
                 left.discard(question)
         return not any("refused" in question for question in left)
 
+    for node in (*realm.relays, realm.kent, realm.met):
+        realm.change(node, node_table={**realm.tables(node)["node_table"], "udp_lanes": True})
+        assert reload(node).ok
     realm.relays[1].stop()  # for handshakes
     realm.relays[1].start()
     realm.stage.await_well()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.scenarios.kit.datagram_programs import ends
 from tests.scenarios.kit.datagram_services import EXPORTED, IMPORTED, SERVICES, Clients, served
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Line, Node, Service, Stage
 from tests.scenarios.kit.voice import calling, heard
@@ -156,7 +157,7 @@ def test_clients_notice_nothing(
             assert nodes.importer.service("voice").streams_active == CALLS
             assert nodes.exporter.service("voice").streams_active == CALLS
             edges = (nodes.importer, nodes.exporter)
-            ended = [line for node in edges for line in node.log("stream.end") if "voice" in line["service"]]
+            ended = [line for node in edges for line in ends(node) if "voice" in line["service"]]
             told = heard(calls, 30)
     figure(
         f"{dict(work.done)}, {work.given_up} rounds of calls given up, {work.missing} lines of syslog missing; voice: "

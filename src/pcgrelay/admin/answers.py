@@ -126,6 +126,7 @@ class WayExplained(Struct, frozen=True, kw_only=True):
     loss: float = 0.0  # of probes, 0 to 1
     suite: str = ""
     group: str = ""
+    datagrams: str = ""  # of a service of UDP: which way they take over the first hop, and why
 
 
 class SessionExplained(Struct, frozen=True, kw_only=True):
@@ -142,6 +143,7 @@ class SessionExplained(Struct, frozen=True, kw_only=True):
     flows: int = 0
     streams: int = 0
     may_open: bool | None = None  # of an export: whether the rule allows this peer
+    datagrams: str = ""  # of a service of UDP: which way they take over the first hop, and why
 
 
 class CallerCheck(Struct, frozen=True, kw_only=True):

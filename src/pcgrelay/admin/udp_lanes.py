@@ -22,6 +22,11 @@ class UdpLanesStatus(Struct, frozen=True, kw_only=True):
     sent_packets: int = 0
     taken_packets: int = 0
     refused_packets: int = 0  # late, replayed or malformed ones, after they had found their lane
+    # Why the first of those that are not up is not: silent, loss, no-port, far-port, refused, unanswered. Empty: it is
+    # being agreed on.
+    why: str = ""
+    ports: tuple[int, ...] = ()  # of UDP at the acceptor, as far as this end knows them;
+    closed_ports: tuple[int, ...] = ()  # of these, those to which lanes that are not up belong
 
 
 def udp_lanes_status(rows: Sequence[UdpLaneFigures], lanes: int) -> UdpLanesStatus:

@@ -112,7 +112,7 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
     if answer.ways:
         _print_ways(console, answer.ways)
     if answer.sessions:
-        _print_sessions(console, answer.sessions)
+        _print_sessions(console, answer.sessions, with_datagrams=not answer.ways)
 
 
 def _print_checks(console: Console, checks: tuple[CallerCheck, ...]) -> None:
@@ -170,16 +170,16 @@ def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
     narrow, wide = [], []
     for way in ways:
         path = ["chosen" if way.chosen else "-", " > ".join(way.hops)]
-        against = [f"not taken: {way.why_not}"] if way.why_not else []
+        notes = [*_datagram_notes(way.datagrams), *([f"not taken: {way.why_not}"] if way.why_not else [])]
         health = [way.link, way.health, f"{way.lanes_up}/{way.lanes}", milliseconds(way.rtt_ms), percent(way.loss)]
         choice = [way.precedence, str(way.weight), count(way.paths)]
-        wide.append(Row([*path, way.bearer, *health, *choice, way.suite, way.group], against))
+        wide.append(Row([*path, way.bearer, *health, *choice, way.suite, way.group], notes))
         first = (
             f"first hop over {way.bearer}: {way.link}, {way.health}, {way.lanes_up}/{way.lanes} lanes, "
             f"{milliseconds(way.rtt_ms)}, {percent(way.loss)} lost"
         )
         order = f"{way.precedence}, weight {way.weight}, open paths: {count(way.paths)}; {way.suite}, {way.group}"
-        narrow.append(Row(path, [first, order, *against]))
+        narrow.append(Row(path, [first, order, *notes]))
     console.print()
     columns = ["bearer", "link", "health", ">lanes", ">rtt", ">loss", "precedence", ">weight", ">paths"]
     print_table(
@@ -190,15 +190,21 @@ def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
     )
 
 
-def _print_sessions(console: Console, sessions: tuple[SessionExplained, ...]) -> None:
+def _datagram_notes(way: str) -> list[str]:
+    return [f"datagrams to the next node go {way}"] if way else []
+
+
+def _print_sessions(console: Console, sessions: tuple[SessionExplained, ...], *, with_datagrams: bool) -> None:
+    """Print the sessions. with_datagrams: which way those of UDP take, where no routes say so."""
     narrow, wide = [], []
     for session in sessions:
         hops = " > ".join(session.hops) or "-"
         crypto = [session.suite or "-", session.group or "-"]
         allowed = {None: "-", True: "yes", False: "no"}[session.may_open]
         state = [session.state, session.priority, count(session.streams), allowed]
-        wide.append(Row([session.peer, *state, *crypto, hops]))
-        narrow.append(Row([session.peer, *state], [f"over {hops}", ", ".join(crypto)]))
+        notes = _datagram_notes(session.datagrams) if with_datagrams else []
+        wide.append(Row([session.peer, *state, *crypto, hops], notes))
+        narrow.append(Row([session.peer, *state], [f"over {hops}", ", ".join(crypto), *notes]))
     console.print()
     columns = ["session with", "state", "priority", ">streams", "allowed"]
     print_table(

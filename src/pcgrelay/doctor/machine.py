@@ -14,6 +14,7 @@ from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.check import answers
 from pcgrelay.config import Config
 from pcgrelay.doctor.findings import doubtful, good
+from pcgrelay.doctor.udp_lanes import udp_lane_findings
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.finding import ERROR, WARNING, Finding
 from pcgrelay.output import percent, size
@@ -104,6 +105,7 @@ def _node(config: Config) -> Iterator[Finding]:
     for trouble in found:
         level = ERROR if trouble.is_grave else WARNING
         yield Finding(level=level, where="node", sentence=trouble.sentence, passing=trouble.is_grave)
+    yield from udp_lane_findings(config, status)
     for each in status.approvals.waiting:
         yield good("approvals", f"A text waits: {waiting_words(each)}.")
     if not found:

@@ -36,6 +36,7 @@ class LinkHandover(Struct, frozen=True, kw_only=True):
     lanes_up: dict[int, int] = {}
     discover: str = ""  # the name of DNS that led to the neighbour
     found: tuple[tuple[int, str, int], ...] = ()  # where the host was last: family, number, port; the latest first
+    features: tuple[str, ...] = ()  # those that both ends list
 
 
 class UdpSocketHandover(Struct, frozen=True, kw_only=True):

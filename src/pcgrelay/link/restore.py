@@ -45,6 +45,7 @@ def link_handover(link: Link, last: Sequence[Where] = ()) -> LinkHandover:
         lanes_up=dict(link.lanes_up),
         discover=settings.discover if isinstance(settings, LinkSettings) else "",
         found=tuple((family, host, port) for family, (host, port) in last[:ADDRESSES_TRIED]),
+        features=tuple(sorted(link.features)),
     )
 
 
@@ -66,6 +67,7 @@ def restore_link(
         cap=handover.cap,
         link_id=handover.link_id,
         chain=read_chain(handover.chain),
+        features=frozenset(handover.features),
     )
     link = Link(
         handover.number,

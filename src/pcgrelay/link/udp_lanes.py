@@ -2,11 +2,8 @@
 
 The core makes packets, probes and judges the way. Here is decided when there is another lane: the dialler of a link
 offers one for each index, again before the key of the last one is spent, and with back-off where nothing came of it.
-The acceptor answers. A link works without them: then its datagrams go over its TCP lanes.
-
-    none --offer--> OFFERED --answer--> BEGUN --RENEW_MS, spent, or RENEWED--> OFFERED (the one before goes on)
-      ^                |                  |
-      +--- back-off ---+----- closed -----+
+The acceptor answers. A link works without them: then its datagrams go over its TCP lanes. An end that switches them off
+says so at once, for each index: the other would else find out by silence, and lose what it sends until then.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
@@ -27,23 +24,20 @@ from pcgrelay.handover.records import UdpSocketHandover
 from pcgrelay.identity.handshake import UDP_LANES
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link, LinkState
+from pcgrelay.link.udp_lane import OF_CORE, IndexUdpLanes, Obstacle
 from pcgrelay.link.udp_sockets import EPHEMERAL, UdpSocket, UdpSockets
 from pcgrelay.log.events import Emit
 from pcgrelay.log.udp_lane_events import UdpLaneDown, UdpLaneUp
 from pcgrelay.messages import Code, DatagramLane
-from pcgrelay.net.backoff import backoff_ms
 from pcgrelay.net.ratelimit import TokenBucket
 
-# A key lives for 120 s at most: the next lane is offered well before.
-RENEW_MS = 100_000
 ANSWER_MS = 10_000
-RETRY_FIRST_MS = 1_000
-RETRY_CAP_MS = 60_000
 # How many offers a neighbour may make for each lane: what renewals need, and some attempts in vain. Each costs the
 # derivation of a few keys.
 OFFERS_AT_ONCE = 16
 OFFERS_EACH_SECOND = 0.5
 _WANTED = ("replaced", "link")  # ends of lanes that say nothing of the way
+WITHDRAWN = "withdrawn"
 UNASKED = "udp_lane_unasked"
 MALFORMED = "udp_lane_malformed"
 TOO_MANY = "udp_lane_too_many"
@@ -51,39 +45,13 @@ NO_PORT = "udp_lane_no_port"
 REFUSED = "udp_lane_refused"
 UNANSWERED = "udp_lane_unanswered"
 OFF = "udp_lane_off"
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One index of a link. The newest lane alone is kept in mind here; the one before is the core's matter."""
-
-    begun: int | None = None  # the number of the newest that both sides have
-    begun_ms: int = 0
-    generation: int = 0  # of the link when it began
-    is_spent: bool = False  # the core wants the next one
-    offered: int | None = None  # the number of one that was not answered yet
-    offered_ms: int = 0
-    attempts: int = 0  # since one came up
-    due_ms: float = 0  # no offer before
-    up: set[int] = field(default_factory=set)  # numbers of lanes over which is sent
-    told: bool | None = None  # what the log says: whether there are any; None: nothing yet
-
-    def is_due(self, link: Link, now_ms: int) -> bool:
-        """Whether another lane is to be offered."""
-        if self.offered is not None or now_ms < self.due_ms:
-            return False
-        is_old = self.is_spent or now_ms - self.begun_ms >= RENEW_MS or self.generation != link.generation
-        return self.begun is None or is_old
-
-    def failed(self, now_ms: int) -> None:
-        """Note that an offer, or a lane, came to nothing."""
-        self.attempts += 1
-        self.due_ms = now_ms + backoff_ms(self.attempts, RETRY_FIRST_MS, RETRY_CAP_MS)
+# Why a neighbour has not taken an offer. One that wants none at all (REFUSED) is looked at apart.
+_OF_CODE = {Code.UNREACHABLE: Obstacle.FAR_PORT}
 
 
 @dataclass(slots=True)
 class _OfLink:
-    lanes: dict[int, _Lane]
+    lanes: dict[int, IndexUdpLanes]
     offers: TokenBucket
 
 
@@ -139,7 +107,7 @@ class UdpLanes:
         was_on, self._was_on = self._was_on, self.is_on
         for link in list(self._links.values()):
             if was_on and not self.is_on:
-                self._close(link)
+                self._withdraw(link)
             elif self.is_on and not was_on and not (link.dialled and UDP_LANES in link.features):
                 link.remake("udp_lanes")
 
@@ -147,10 +115,26 @@ class UdpLanes:
         """Handle an offer or an answer of a neighbour. What was not asked for is counted, and changes nothing."""
         if UDP_LANES not in link.features or link.state is not LinkState.UP:
             self._refused[UNASKED] += 1
+        elif message.code == Code.REFUSED and not message.token and not message.port:
+            self._withdrawn(link, message)
         elif link.dialled:
             self._answered(link, message)
         else:
             self._answer(link, message)
+
+    def of_index(self, link: Link, index: int) -> IndexUdpLanes | None:
+        """Return what is known of an index of a link; None: nothing, as of a link of the process before."""
+        of_link = self._of_links.get(link.number)
+        return None if of_link is None else of_link.lanes.get(index)
+
+    def is_withdrawn(self, link: Link) -> bool:
+        """Whether the neighbour has switched its UDP lanes off since the link came up."""
+        lanes = self._of_links[link.number].lanes.values() if link.number in self._of_links else ()
+        return any(lane.obstacle is Obstacle.OFF_THERE for lane in lanes)
+
+    def own_ports(self, link: Link) -> tuple[int, ...]:
+        """Return the ports of UDP at which packets of a link that came in arrive, as far as they are open."""
+        return tuple(sorted(each.port for each in self._sockets if link.number in each.links and each.asked))
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
@@ -170,7 +154,7 @@ class UdpLanes:
         if not lane.told:
             self._emit(UdpLaneUp(link=link.number, peer=link.peer.dotted, bearer=link.bearer, index=event.index))
         lane.up.add(event.number)
-        lane.attempts, lane.told = 0, True
+        lane.attempts, lane.told, lane.obstacle = 0, True, Obstacle.NONE
 
     def lane_down(self, event: events.UdpLaneDown) -> None:
         """Note that nothing is sent over a lane any more, or that it ended."""
@@ -181,20 +165,16 @@ class UdpLanes:
         if lane is None or event.number not in {lane.begun, *lane.up}:
             return
         lane.up.discard(event.number)
+        lane.obstacle = OF_CORE.get(event.reason, lane.obstacle)
         if event.closed and event.number == lane.begun:
             lane.begun = None
             lane.failed(self._clock.monotonic_ms())
         if not lane.up and lane.told is not False and event.reason not in _WANTED:
-            lane.told = False
-            self._emit(
-                UdpLaneDown(
-                    link=link.number,
-                    peer=link.peer.dotted,
-                    bearer=link.bearer,
-                    index=event.index,
-                    reason=event.reason,
-                )
-            )
+            self._tell_down(link, event.index, lane, event.reason)
+
+    def _tell_down(self, link: Link, index: int, lane: IndexUdpLanes, reason: str) -> None:
+        lane.told = False
+        self._emit(UdpLaneDown(link=link.number, peer=link.peer.dotted, bearer=link.bearer, index=index, reason=reason))
 
     def lane_spent(self, event: events.UdpLaneSpent) -> None:
         """Offer the next lane: the key of this one has sealed nearly as much as it may."""
@@ -215,21 +195,21 @@ class UdpLanes:
             lane = self._lane(link, index)
             if lane.offered is not None and now - lane.offered_ms > ANSWER_MS:
                 self._refused[UNANSWERED] += 1
-                self._give_up(link, index, lane)
-            if lane.is_due(link, now):
+                self._give_up(link, index, lane, Obstacle.UNANSWERED)
+            if lane.is_due(link.generation, now):
                 self._offer(link, index, lane, now)
 
-    def _offer(self, link: Link, index: int, lane: _Lane, now_ms: int) -> None:
+    def _offer(self, link: Link, index: int, lane: IndexUdpLanes, now_ms: int) -> None:
         try:
             sock = self._socket(link, index)
             number, token = self._plane.udp_lane_dial(link.number, index, sock.number)
         except OSError:
             self._refused[NO_PORT] += 1
-            lane.failed(now_ms)
+            lane.failed(now_ms, Obstacle.NO_PORT)
             return
         except DataPlaneRefused:
             self._refused[REFUSED] += 1
-            lane.failed(now_ms)
+            lane.failed(now_ms, Obstacle.REFUSED)
             return
         lane.offered, lane.offered_ms = number, now_ms
         link.send(DatagramLane(index, number, token, sock.port))
@@ -244,7 +224,7 @@ class UdpLanes:
         now = self._clock.monotonic_ms()
         if not answer.token or not answer.port or (ends := link.ends) is None:
             self._refused[REFUSED] += 1
-            self._give_up(link, answer.index, lane)
+            self._give_up(link, answer.index, lane, _OF_CODE.get(answer.code, Obstacle.REFUSED))
             return
         try:
             self._plane.udp_lane_begin(
@@ -252,17 +232,18 @@ class UdpLanes:
             )
         except DataPlaneRefused:
             self._refused[REFUSED] += 1
-            self._give_up(link, answer.index, lane)
+            self._give_up(link, answer.index, lane, Obstacle.REFUSED)
             return
-        lane.begun, lane.begun_ms, lane.offered = answer.number, now, None
-        lane.generation, lane.is_spent = link.generation, False
+        lane.port = answer.port
+        lane.offered = None
+        lane.begin(answer.number, now, link.generation)
 
-    def _give_up(self, link: Link, index: int, lane: _Lane) -> None:
+    def _give_up(self, link: Link, index: int, lane: IndexUdpLanes, obstacle: Obstacle) -> None:
         assert lane.offered is not None
         with suppress(DataPlaneRefused):
             self._plane.udp_lane_close(link.number, index, lane.offered)
         lane.offered = None
-        lane.failed(self._clock.monotonic_ms())
+        lane.failed(self._clock.monotonic_ms(), obstacle)
 
     # -- the acceptor ------------------------------------------------------------------------------------------
 
@@ -287,11 +268,15 @@ class UdpLanes:
                     socket=sock.number,
                 )
                 port = sock.port
-                self._lane(link, offer.index).begun = offer.number
+                lane = self._lane(link, offer.index)
+                lane.port = port
+                lane.begin(offer.number, self._clock.monotonic_ms())
             except OSError:
                 code = self._refuse(NO_PORT, Code.UNREACHABLE)
+                self._lane(link, offer.index).obstacle = Obstacle.NO_PORT
             except DataPlaneRefused:
                 code = self._refuse(REFUSED, Code.BUSY)
+                self._lane(link, offer.index).obstacle = Obstacle.REFUSED
         link.send(DatagramLane(offer.index, offer.number, token, port, code))
 
     def _refuse(self, reason: str, code: int) -> int:
@@ -308,10 +293,32 @@ class UdpLanes:
         port = settings.first_udp_port + worker if isinstance(settings, ListenSettings) else EPHEMERAL
         return self._sockets.take(link.number, worker, ends[0], port)
 
-    def _close(self, link: Link) -> None:
-        """Close all UDP lanes of a link, with their sockets; its datagrams go over its TCP lanes."""
-        self._of_links.pop(link.number, None)
+    def _withdraw(self, link: Link) -> None:
+        """Close all UDP lanes of a link, with their sockets, and tell the neighbour; datagrams go over TCP lanes."""
+        of_link = self._of_links.pop(link.number, None)
+        for index, lane in of_link.lanes.items() if of_link is not None else ():
+            if numbers := lane.numbers():
+                link.send(DatagramLane(index, max(numbers), 0, 0, Code.REFUSED))
         self._sockets.leave(link.number)
+
+    def _withdrawn(self, link: Link, message: DatagramLane) -> None:
+        """Close the UDP lanes of an index: the neighbour wants none. It says so of itself, or to an offer."""
+        lane = self.of_index(link, message.index)
+        if lane is None or not lane.numbers():
+            self._refused[UNASKED] += 1
+            return
+        if lane.offered is not None:
+            self._refused[REFUSED] += 1
+        for number in sorted(lane.numbers()):
+            with suppress(DataPlaneRefused):
+                self._plane.udp_lane_close(link.number, message.index, number)
+        lane.begun = lane.offered = None
+        lane.up.clear()
+        lane.failed(self._clock.monotonic_ms(), Obstacle.OFF_THERE)
+        if not any(each.numbers() for each in self._of(link).lanes.values()):
+            self._sockets.leave(link.number)
+        if lane.told:
+            self._tell_down(link, message.index, lane, WITHDRAWN)
 
     def _of(self, link: Link) -> _OfLink:
         known = self._of_links.get(link.number)
@@ -321,8 +328,8 @@ class UdpLanes:
             known = self._of_links[link.number] = _OfLink({}, bucket)
         return known
 
-    def _lane(self, link: Link, index: int) -> _Lane:
-        return self._of(link).lanes.setdefault(index, _Lane())
+    def _lane(self, link: Link, index: int) -> IndexUdpLanes:
+        return self._of(link).lanes.setdefault(index, IndexUdpLanes())
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 

@@ -26,4 +26,4 @@ class UdpLaneDown(Record, frozen=True, kw_only=True):
     peer: str
     bearer: str
     index: int
-    reason: str  # silent, loss, spent, replaced, link, refused
+    reason: str  # silent, loss, spent, refused, withdrawn

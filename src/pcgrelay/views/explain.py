@@ -14,7 +14,7 @@ from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
-from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dotted, organisation_matches
+from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, Transport, check_dotted, organisation_matches
 from pcgrelay.policy.clearances import LOWEST, NAMES
 from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import MARKING_NUMBERS
@@ -29,6 +29,7 @@ from pcgrelay.views.explain_caller import caller_explained
 from pcgrelay.views.markings import marking_of_offers, shown_marking
 from pcgrelay.views.outlets import import_is_served, listeners_status, outlets_explained
 from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explained, explained, ways_to, with_offer
+from pcgrelay.views.udp_lanes import datagram_way
 
 
 def explain(node: Node, subject: str, caller: str = "") -> ExplainAnswer:
@@ -107,7 +108,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         mine = edge.sessions.with_key(key)
         sessions += mine
         settling_ms = imported.damping.get(exporter, FlapDamping()).left_ms(now)
-        for way in with_offer(ways_to(node, exporter, offer.marking), offer):
+        for way in with_offer(node, ways_to(node, exporter, offer.marking), offer):
             with_session = _with_session(edge, way, key, mine)
             if mine and mine[0].number in imported.plan.left_out:
                 with_session = replace(with_session, session=f"{ROUTES_MOST} other edges come before it")
@@ -133,7 +134,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         listeners=listeners_status(edge, imported),
         edges=edges_explained(ways),
         ways=explained(ways),
-        sessions=tuple(_session(node, session, None) for session in sessions),
+        sessions=tuple(_session(node, session, None, carried) for session in sessions),
     )
 
 
@@ -221,12 +222,12 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         rule=edge.services.rules[number].text,
         health="failing" if edge.tables.refusal_of(exported) or failure else exported.target.health.value,
         offer=offer,
-        sessions=tuple(_session(node, session, session in allowed) for session in edge.sessions),
+        sessions=tuple(_session(node, session, session in allowed, settings.transport) for session in edge.sessions),
     )
 
 
-def _session(node: Node, session: Session, may_open: bool | None) -> SessionExplained:
-    figures = node.plane.sessions().get(session.number, {})
+def _session(node: Node, session: Session, may_open: bool | None, transport: Transport) -> SessionExplained:
+    figures, path = node.plane.sessions().get(session.number, {}), session.path
     return SessionExplained(
         peer=session.key.edge.dotted,
         state=session.state.name.lower(),
@@ -239,6 +240,7 @@ def _session(node: Node, session: Session, may_open: bool | None) -> SessionExpl
         flows=session.flows,
         streams=figures.get("streams", 0),
         may_open=may_open,
+        datagrams="" if transport is Transport.STREAM or path is None else datagram_way(node, path.link),
     )
 
 
@@ -269,7 +271,7 @@ def _at_relay(node: Node, relay: RelayRole, subject: str) -> ExplainAnswer:
 def _routes(
     node: Node, relay: RelayRole, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]
 ) -> ExplainAnswer:
-    ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge, offer.marking), offer)]
+    ways = [way for edge, offer in edges for way in with_offer(node, ways_to(node, edge, offer.marking), offer)]
     pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
     if not node.config.policy.realm.has(organisation):
         pattern = None  # both must admit it

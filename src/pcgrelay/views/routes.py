@@ -10,8 +10,9 @@ from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Offer
 from pcgrelay.gateway.node import Node
 from pcgrelay.link.choice import Candidate, against, choose
 from pcgrelay.link.link import Link
-from pcgrelay.model import NodeId, Precedence, Priority
+from pcgrelay.model import NodeId, Precedence, Priority, Transport
 from pcgrelay.views.status import LINK_STATES
+from pcgrelay.views.udp_lanes import datagram_way
 
 _OFFERS = {STATE_DOWN: "its target does not answer there", STATE_DRAIN: "that edge drains"}
 
@@ -32,6 +33,7 @@ class RouteOption:
     session: str = ""  # state of the session with that edge: up, or why there is none
     leads: bool = False  # the session with that edge uses this link
     uncleared: str = ""  # what on it is not cleared for what is to go there
+    datagrams: str = ""  # of a service of UDP: which way they take over the first hop, and why
     settling_ms: int = 0  # remaining hold-down of that edge, before its precedence counts
 
     @property
@@ -158,9 +160,10 @@ def edges_explained(ways: Sequence[RouteOption]) -> tuple[EdgeExplained, ...]:
     return tuple(found.values())
 
 
-def with_offer(ways: Iterable[RouteOption], offer: Offer) -> list[RouteOption]:
+def with_offer(node: Node, ways: Iterable[RouteOption], offer: Offer) -> list[RouteOption]:
     """Return the routes with what the edge offers of the service."""
-    return [replace(way, offer=offer) for way in ways]
+    is_udp = offer.transport == Transport.DATAGRAM
+    return [replace(way, offer=offer, datagrams=datagram_way(node, way.link) if is_udp else "") for way in ways]
 
 
 def _seconds(milliseconds: int) -> str:
@@ -186,4 +189,5 @@ def _shown(way: RouteOption, reason: str) -> WayExplained:
         loss=link.probing.loss,
         suite=link.suite.title,
         group=link.group,
+        datagrams=way.datagrams,
     )

@@ -27,14 +27,11 @@ from pcgrelay.admin.status import (
     TablesStatus,
     WorkerStatus,
 )
-from pcgrelay.admin.udp_lanes import UdpLanesStatus, udp_lanes_status
 from pcgrelay.config import LinkSettings
-from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.link_totals import Place
 from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
-from pcgrelay.identity.handshake import UDP_LANES
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority
 from pcgrelay.services.counts import ServiceCounts
@@ -51,6 +48,7 @@ from pcgrelay.views.moments import moment
 from pcgrelay.views.organisations import organisations_status
 from pcgrelay.views.outlets import decided_by, import_is_served, listeners_status, outlets_status, state_status
 from pcgrelay.views.quiet import strays_status
+from pcgrelay.views.udp_lanes import udp_lanes_of
 
 LINK_STATES = {
     LinkState.OPENING: "connecting",
@@ -207,17 +205,8 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         generation=link.generation,
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,
         until=_until(link),
-        udp=_udp_lanes(node, link),
+        udp=udp_lanes_of(node, link),
     )
-
-
-def _udp_lanes(node: Node, link: Link) -> UdpLanesStatus | None:
-    if UDP_LANES not in link.features:
-        return None
-    try:
-        return udp_lanes_status(node.plane.udp_lanes(link.number), link.lanes)
-    except DataPlaneRefused:
-        return udp_lanes_status((), link.lanes)
 
 
 def _until(link: Link) -> str:

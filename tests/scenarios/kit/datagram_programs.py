@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.kit.nodes import HOST, Address, Line, Stage, line
+from tests.scenarios.kit.nodes import HOST, Address, Line, Node, Stage, line
 from tests.scenarios.kit.real_programs import START_S, program, run, running
 from tests.support.waiting import until
 
@@ -21,16 +21,24 @@ SYSTEM_NAME = "gate.kent.example"
 
 @contextmanager
 def datagram_line(
-    folder: Path, topology: str, *services: str, keys: Mapping[str, Any] | None = None, **tables: Any
+    folder: Path,
+    topology: str,
+    *services: str,
+    keys: Mapping[str, Any] | None = None,
+    streams: Sequence[str] = (),
+    **tables: Any,
 ) -> Iterator[Line]:
-    """Nodes that carry these services as datagrams, started and well. keys: of each export and import alike."""
+    """Nodes that carry these services as datagrams, started and well. keys: of each of these exports and imports.
+
+    streams: services of TCP beside them.
+    """
     exported = {"protocol": "udp", **(keys or {})}
     imported = {**exported, "new_streams_per_second": 100_000}
     with Stage(folder) as stage:
         made = line(
             stage,
             topology,
-            (),
+            streams,
             odd_exports=dict.fromkeys(services, exported),
             odd_imports=dict.fromkeys(services, imported),
             **tables,
@@ -47,6 +55,11 @@ def drops(nodes: Line) -> dict[str, float]:
             if value and name.startswith(("core_datagrams_dropped_", "core_datagram_frames_")):
                 found[f"{node.name} {name}"] = value
     return found
+
+
+def ends(node: Node) -> list[dict[str, Any]]:
+    """Lines of associations that ended: of each one, and of those together that made room for others."""
+    return [*node.log("stream.end", protocol="udp"), *node.log("stream.evicted")]
 
 
 @contextmanager

@@ -56,6 +56,10 @@ class Network:
         """Drop all packets of UDP of these ports from now on; those of TCP pass."""
         self._rule(*(f"{way} {port} drop" for port in ports for way in ("udp dport", "udp sport")))
 
+    def drop_new(self, *ports: int) -> None:
+        """Let no new connection to these ports come up from now on; those that are up go on, and UDP passes."""
+        self._rule(*(f"tcp dport {port} tcp flags & (syn | ack) == syn drop" for port in ports))
+
     def drop_between(self, *ends: tuple[int, int]) -> None:
         """Drop what these connections send and receive, named by their two ports."""
         self._rule(*(f"tcp sport {a} tcp dport {b} drop" for near, far in ends for a, b in ((near, far), (far, near))))

@@ -34,6 +34,16 @@ def packets(node: Node) -> tuple[int, int]:
     return int(counts["core_udp_packets_sent_total"]), int(counts["core_udp_packets_taken_total"])
 
 
+def on_the_way(near: Node, far: Node) -> int:
+    """Packets that two nodes have sent each other, and that have not been taken: lost, refused, or still under way."""
+    missing = 0
+    for sender, receiver in ((near, far), (far, near)):
+        taken = packets(receiver)[1]
+        # Read later, so that what is under way now is missing rather than there twice.
+        missing += packets(sender)[0] - taken
+    return missing
+
+
 def refused(node: Node) -> dict[str, int]:
     """Packets that a node did not take, by cause."""
     begin, end = "core_udp_refused_", "_total"

@@ -13,43 +13,23 @@ import pytest
 from pcgrelay.clock import SetClock
 from pcgrelay.config import Address, ListenSettings
 from pcgrelay.dataplane import events
-from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.identity.handshake import UDP_LANES
 from pcgrelay.link.link import LinkState
 from pcgrelay.link.udp_lanes import ANSWER_MS, UdpLanes
 from pcgrelay.messages import DatagramLane
 from tests.support import fake_core
+from tests.support.linked_udp_lanes import LANES, LinkOfFakeCore
 from tests.support.ports import free_port
 
-LANES, STEPS = 2, 400
+STEPS = 400
 HOST = "127.0.0.1"
-
-
-class Plane:
-    """A fake core with errors as the adapter raises them."""
-
-    workers = 2
-
-    def __init__(self, *, dialler: bool) -> None:
-        self.core = fake_core.Core(workers=2)
-        link = {"binding": bytes(32), "suite": 1, "dialler": dialler, "lanes": LANES, "link_id": bytes(range(16))}
-        self.core.link_add(1, secret=bytearray(b"s" * 32), **link)
-
-    def __getattr__(self, name: str) -> Any:
-        def called(*args: Any, **options: Any) -> Any:
-            try:
-                return getattr(self.core, name)(*args, **options)
-            except fake_core.CoreError as error:
-                raise DataPlaneRefused(str(error)) from None
-
-        return called
 
 
 class End:
     """One end: its keeper, its core, and what it has sent that has not arrived."""
 
     def __init__(self, clock: SetClock, *, dialled: bool) -> None:
-        self.plane = Plane(dialler=dialled)
+        self.plane = LinkOfFakeCore(dialler=dialled)
         self.sent: deque[DatagramLane] = deque()
         self.refused: Counter[str] = Counter()
         listen = ListenSettings(address=Address(HOST, free_port()), bearer="internet")
