@@ -25,7 +25,7 @@ OTHER =
 RUNS = 50
 NOISE = 0.15
 # Of the simulation the first seed, of an upgrade the commit before it.
-simulate simulate-outlets simulate-markings: FROM = 0
+simulate simulate-outlets simulate-udp simulate-markings: FROM = 0
 test-upgrade: FROM = baa4472
 PYTEST_ARGS =
 TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/native/*.pyx))
@@ -65,7 +65,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types collect fuzz simulate simulate-outlets prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types collect fuzz simulate simulate-outlets simulate-udp prove acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-fleet bench-direct bench-audit bench-ports bench-udp bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -154,6 +154,9 @@ simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, ab
 
 simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit beside the gateway; 10,000 take a quarter of an hour.
 	$(VENV_PYTHON) -m tests.simulation --outlets --seeds $(SEEDS) --from $(FROM)
+
+simulate-udp: | $(VENV_PYTHON) ## The same, and each world has UDP lanes over a bad network; 1,000 take about a quarter of an hour.
+	$(VENV_PYTHON) -m tests.simulation --udp --seeds $(SEEDS) --from $(FROM)
 
 simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, as many in which files differ, and as many with a relay that lies.
 	$(VENV_PYTHON) -m tests.simulation.markings --realms $(SEEDS) --from $(FROM)

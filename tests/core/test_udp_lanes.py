@@ -198,3 +198,12 @@ def test_what_the_face_refuses() -> None:
         for call, words in refused:
             with pytest.raises(native.CoreError, match=words):
                 call()
+
+
+def test_an_empty_packet_is_counted_as_one_that_is_too_short() -> None:
+    with Across(relays=0, **PROBES) as across:
+        joined = join(across.near, across.far, across.links[0])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for _ in range(3):
+                stranger.sendto(b"", ("127.0.0.1", joined.far_port))
+            until(lambda: count(across.far, "refused_length") == 3)

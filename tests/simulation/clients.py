@@ -23,7 +23,29 @@ class Clients:
         self._edge = edge
         self._world = edge.world
         self._port = port
+        self._processes: list[int] = []
+        self.said = self.arrived = 0  # datagrams, in frames
         self.is_there = edge.world.scenario.clients
+
+    def process_began(self) -> None:
+        """What it counts is what those before have counted, and more."""
+        self._processes.append(self._edge.owner)
+
+    def check_sums(self) -> None:
+        """Each datagram that came is counted once, at rest: as sent, as received, or for why it was dropped."""
+        library, counters = self._world.library, self._edge.core.counters()
+        came = sum(library.virtual_datagrams_read(owner) for owner in self._processes)
+        arrived = sum(library.virtual_datagrams_arrived(owner) for owner in self._processes)
+        counted = {
+            name: n
+            for name, n in counters.items()
+            if n and name.startswith(("datagrams_sent_", "datagrams_received_", "datagrams_dropped_"))
+        }
+        self.said, self.arrived = counters["datagrams_sent_total"], arrived
+        if came + arrived != sum(counted.values()):
+            self._world.broken(
+                f"account: edge {self._edge.name} has read {came} datagrams, {arrived} arrived, and it counts {counted}"
+            )
 
     def listen(self) -> None:
         for worker in range(self._world.scenario.workers if self.is_there else 0):

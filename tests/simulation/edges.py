@@ -56,6 +56,7 @@ class Edge(Node):
         self.clients = Clients(self, port_of(name, DATAGRAMS))
         for number in range(SERVICES):
             self._listen(number)
+        self.clients.process_began()
         self.clients.listen()
         self.publish()
         if initiates:
@@ -309,6 +310,7 @@ class Edge(Node):
         """Another process knows of no candidate: their far ends learn that by LOST."""
         self.outlets.process_began()
         self.quotas.process_began()
+        self.clients.process_began()
         for session in self.sessions.values():
             for end in list(session.candidates):
                 session.candidates.remove(end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcgrelay._core.face import core as native
+from pcgrelay.handover.records import UdpSocketHandover
 from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def hand_over(world: World, node: Node, *, gives_up: bool, still_ms: float) -> N
     """Have another process take the place of a node's, or nearly. For still_ms its workers stand still."""
     _settle(world, node)
     old_owner, old = node.owner, node.core
+    sockets = node.udp.to_handover()
     record = bytearray(old.handover_size())
     fds = old.handover_write(record)
     owner, fresh = node.process()
@@ -40,7 +42,7 @@ def hand_over(world: World, node: Node, *, gives_up: bool, still_ms: float) -> N
         node.leaves(old)
         node.owner, node.core = owner, fresh
         world.library.virtual_clients_of(old_owner, owner)
-        _go_on(world, node)
+        _go_on(world, node, sockets)
         if _strikes(world, "two_places"):
             _seal_once_more(node, old)
         world.library.virtual_owner(old_owner)
@@ -61,12 +63,13 @@ def _settle(world: World, node: Node) -> None:
     world.broken(f"settles: node {node.name} does not come to rest for its hand-over")
 
 
-def _go_on(world: World, node: Node) -> None:
+def _go_on(world: World, node: Node, sockets: tuple[UdpSocketHandover, ...]) -> None:
     """In the new process: control connections are lost, and tables come before the first frame."""
     for link in list(node.links.values()):
         link.end(node).restored = True
         link.control_lost()
     node.taken_over()
+    node.udp.taken_over(sockets)
     node.core.start()
     # What was there before is no part of the new budget.
     node.squeeze(node.budget)

@@ -31,6 +31,7 @@ class End:
     lanes_up: dict[int, int] = field(default_factory=dict)
     changed_us: int = 0
     said_us: int = 0  # when the last message to the other end arrives
+    generation: int = 0  # of its secret
     restored: bool = False  # from a process before: it opens no lane
 
     def has_stepped(self, mix: int) -> bool:
@@ -41,6 +42,7 @@ class End:
             self.node.core.link_renew(self.number, secret=bytearray(secret), mix=mix)
 
     def mix(self, mix: int) -> None:
+        self.generation = mix
         with suppress(native.CoreError):
             self.node.core.link_mix(self.number, mix)
 
@@ -58,12 +60,14 @@ class Link:
         self.a = End(a, a.number_taken(), changed_us=world.later.now_us)
         self.b = End(b, b.number_taken(), changed_us=world.later.now_us)
         self.controlled = True
+        self.has_udp_lanes = a.udp.is_wanted and b.udp.is_wanted  # as both HELLOs say
         self.wires: dict[int, int] = {}  # lane: the descriptor of the dialler's end
         self.renewing = Renewing(world, self.a, self.b, self.say)
         world.links_made += 1
         secret = hashlib.sha256(f"link {world.scenario.seed} {world.links_made}".encode()).digest()
         for end in (self.a, self.b):
             end.node.links[end.number] = self
+            end.node.udp.link_added(self)
             end.node.core.link_add(
                 end.number, secret=bytearray(secret), binding=secret, suite=world.scenario.suite,
                 dialler=end is self.a, lanes=world.scenario.lanes, link_id=secret[:16],
@@ -106,6 +110,8 @@ class Link:
         elif message[0] == "drain":
             self.end(node).draining = message[1]
             node.link_drains(self)
+        elif message[0] == "udp-lane":
+            node.udp.said(self, message[1])
         elif message[0] == "renewed":
             self.renewing.heard(node, message[1])
         else:
@@ -166,6 +172,7 @@ class Link:
                 if other is not self and other.pair is self.pair:
                     other.close(node)
             node.link_up(self)
+            node.udp.link_up(self)
 
     def lane_down(self, node: Node, index: int, number: int) -> None:
         end = self.end(node)
@@ -197,6 +204,7 @@ class Link:
         end.state = "closed"
         del node.links[end.number]
         node.core.link_close(end.number, 0)
+        node.udp.link_down(self)
         node.link_down(self)
 
     def _pulse(self, end: End) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core.face import core as native
 from tests.simulation.links import Link
+from tests.simulation.udp_lanes import EVENTS as UDP_EVENTS
+from tests.simulation.udp_lanes import UdpLanesOfNode
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,6 +36,7 @@ class Node:
             raise RuntimeError("the layout of a pool is not what world.c believes")
         if world.scenario.budget:
             self.squeeze(world.scenario.budget)
+        self.udp = UdpLanesOfNode(self)
 
     def process(self) -> tuple[int, native.Core]:
         """A process of this node, whose workers do not run yet: its number and its core."""
@@ -78,6 +81,8 @@ class Node:
                     link.renewing.kept(self, fields[1])
             elif kind == native.EVENT_EVENTS_LOST:
                 self.world.broken(f"events: node {self.name} lost {fields[0]} events")
+            elif kind in UDP_EVENTS:
+                self.udp.told(kind, fields)
             elif kind == native.EVENT_PEER_DRAINS:
                 if link := self.links.get(fields[0]):
                     link.end(self).draining = True
@@ -112,6 +117,7 @@ class Node:
     def killed(self) -> None:
         """Its process is gone: no word to anybody but what its system says for it."""
         self.alive = False
+        self.udp.leaves()
         self.world.library.virtual_kill(self.owner)
         for link in list(self.links.values()):
             link.control_lost()
@@ -122,6 +128,7 @@ class Node:
         for link in list(self.links.values()):
             link.close(self)
         self.alive = False
+        self.udp.leaves()
         self._left()
 
     def _left(self) -> None:

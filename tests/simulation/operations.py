@@ -12,6 +12,7 @@ from tests.simulation.nodes import Node
 from tests.simulation.outlet_operations import AWAY_MS, OutletOperations
 from tests.simulation.outlets import DIRECT_PORT
 from tests.simulation.renewals import Renewing, SessionEnd, session_renewing
+from tests.simulation.udp_operations import UdpOperations
 from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SIZES = [0, 8, 300, 5_000, 40_000, 200_000, 400_000]
 STILL_MS = 1_400  # from the stop of the old workers to the start of the new ones, at most
 
 
-class Operations(OutletOperations):
+class Operations(OutletOperations, UdpOperations):
     """The operations of one world, by name."""
 
     def __init__(self, world: World) -> None:

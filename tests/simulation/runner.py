@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=300, help="how many worlds (300)")
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="K", help="the first seed (0)")
     parser.add_argument("--outlets", action="store_true", help="only worlds whose imports have outlets")
+    parser.add_argument("--udp", action="store_true", help="only worlds with UDP lanes")
     parser.add_argument("--scenario", help="one scenario, as a failure prints it, instead of seeds")
     parser.add_argument("--outcomes", action="store_true", help="print the outcome of each world, a line of JSON each")
     parser.add_argument("--serve", action="store_true", help="run the scenarios that come as lines, answer as lines")
@@ -49,7 +50,7 @@ def main() -> int:
             print(json.dumps(asdict(outcome)))
         return 1 if any(outcome.fault for outcome in outcomes) else 0
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    return run_seeds(run, seeds, outlets=arguments.outlets, told=arguments.outcomes)
+    return run_seeds(run, seeds, arguments.outlets, arguments.udp, told=arguments.outcomes)
 
 
 def served(run: Run) -> int:
@@ -58,14 +59,14 @@ def served(run: Run) -> int:
     return 0
 
 
-def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
+def run_seeds(run: Run, seeds: range, outlets: bool, udp: bool, *, told: bool) -> int:
     began = time.time()
     sums: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     pauses_ms: list[int] = []
     failed: list[int] = []
     for seed in seeds:
-        scenario = scenario_of(seed, outlets=outlets)
+        scenario = scenario_of(seed, outlets=outlets, udp=udp)
         outcome = run(scenario)
         sums.update({name: getattr(outcome, name) for name in SUMS})
         counts.update(outcome.counts)
@@ -76,7 +77,7 @@ def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
             failed.append(seed)
             print(f"simulation: seed {seed}: {outcome.fault}", flush=True)
             if len(failed) <= FAILURES_MOST and not told:
-                print_smaller(run, scenario, outcome.check)
+                print_smaller(run, scenario, outcome.check, " --outlets" * outlets + " --udp" * udp)
     took = f"{time.time() - began:.1f} s"
     print(f"simulation: {len(seeds):,} worlds from seed {seeds.start}, {len(failed):,} failed, {took}")
     print(
@@ -85,7 +86,8 @@ def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
     )
     print(f"  {sums['applications']:,} applications, {sums['whole']:,} ended whole, {sums['bytes']:,} bytes heard")
     print(f"  {counts['clients said']:,} datagrams of clients, {counts['clients heard']:,} answers heard")
-    for kind in ("stream", "association", "session", "lane", "set-up"):
+    print(f"  {counts['udp packets_sent']:,} packets of UDP lanes, {counts['udp datagrams']:,} of them with datagrams")
+    for kind in ("stream", "association", "session", "lane", "udp-lane", "set-up"):
         ends = {name.partition(" ")[2]: n for name, n in sorted(counts.items()) if name.startswith(kind + " ")}
         print(f"  {kind} ends: " + ", ".join(f"{name} {n:,}" for name, n in ends.items()))
     if failed:
@@ -93,9 +95,8 @@ def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
     return 1 if failed else 0
 
 
-def print_smaller(run: Run, scenario: Scenario, check: str) -> None:
+def print_smaller(run: Run, scenario: Scenario, check: str, others: str) -> None:
     small = smaller(run, scenario, check)
-    others = " --outlets" if scenario != scenario_of(scenario.seed) else ""
     print(f"  repeat it with: python -m tests.simulation --from {scenario.seed} --seeds 1{others}")
     print(f"  or, with {len(small.operations)} of its {len(scenario.operations)} operations:")
     print(f"  python -m tests.simulation --scenario '{small.text()}'", flush=True)

@@ -18,6 +18,11 @@ PLACES = {
     "miscounted": ("stream.meter", "meter_count"),
     "failed_direct": ("edge.direct", "direct_begin"),
     "not_led_on": ("edge.outlets", "outlets_lead_on"),
+    "open_window": ("crypto.replay", "replay_check"),
+    "blind_tag": ("frame.packet", "packet_open"),
+    "unheard_silence": ("link.udp_probes", "probes_tick"),
+    "swallowed_packet": ("link.udp_lane", "udp_lane_push"),
+    "uncounted_drop": ("edge.associations", "association_drop"),
 }
 # In every world: they do nothing until an operation has a relay lie, or the world has datagrams. Lower modules first.
 ALWAYS = [

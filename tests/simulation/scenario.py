@@ -54,6 +54,15 @@ CLIENT_KINDS = {
     "ask": 30,  # some clients say datagrams
     "datagram_target": 2,  # what their service leads to refuses, or says nothing, for a while
 }
+# The same, of worlds with UDP lanes; in others they do nothing.
+UDP_KINDS = {
+    "udp_block": 8,  # nothing comes through between two neighbours, in one direction or both, for a while
+    "udp_forget": 8,  # the NAT before an edge shows it at other ports, or at another address
+    "udp_lanes": 3,  # a node's file wants UDP lanes, or no more, for a while
+    "udp_rest": 3,  # time passes, in which keys grow old
+}
+# What loses no frame on a lane of TCP, nor a node.
+CALM = {"connect", "wait", "ask", "renew", *UDP_KINDS} - {"udp_lanes"}
 # What none of these does, a stream must outlive: it ends whole.
 HARSH = set("corrupt splice kill_edge withdraw forbid forget close_session squeeze scarce target".split())
 HARSH |= set("direct_forbidden nudge".split())
@@ -91,6 +100,11 @@ class Scenario:
     patience_ms: int = 300  # so long each outlet has
     datagrams: bool = False  # edges say datagrams beside their bundles, and relays treat them as networks do
     clients: bool = False  # of a service of datagrams, at both edges
+    udp: int = 0  # the nodes whose files want UDP lanes, a bit each
+    wild: int = 0  # what becomes of packets, of 16: 0, they arrive
+    longest: int = 1_260  # packet that gets through
+    tells: bool = False  # the system below a node knows that,
+    cuts: bool = True  # and cuts messages into packets
     quota: int = 0  # streams of each export that may be open; 0: any number
     quota_each: int = 0  # of these, of the other edge's organisation
     operations: list[Operation] = field(default_factory=list)
@@ -101,6 +115,10 @@ class Scenario:
         bytes_a_second = self.room * 1_000_000 // (6 * self.delay_us)
         slow = self.cap > 10 * bytes_a_second
         return not slow and not self.budget and not any(operation.kind in HARSH for operation in self.operations)
+
+    @property
+    def is_calm(self) -> bool:
+        return not self.budget and not self.outlets and all(operation.kind in CALM for operation in self.operations)
 
     def text(self) -> str:
         """As the command line takes it."""
@@ -115,35 +133,51 @@ def scenario_read(text: str) -> Scenario:
     return Scenario(**fields)
 
 
-def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
-    """The scenario of a seed. outlets: its imports have outlets, which those of others may have."""
+def scenario_of(seed: int, *, outlets: bool = False, udp: bool = False) -> Scenario:
+    """The scenario of a seed. outlets: its imports have outlets, udp: it has UDP lanes; those of others may."""
     plain = _limited(_scenario_of(seed))
-    plain = replace(plain, datagrams=random.Random(f"datagrams of {seed}").random() < 0.3)
-    plain = _asked(plain)
+    plain = replace(plain, datagrams=random.Random(f"datagrams of {seed}").random() < 0.3 and not udp)
+    plain = _joined(_asked(plain, always=udp), always=udp)
     dice = random.Random(f"outlets of {seed}")
     if dice.random() > 0.4 and not outlets:
         return plain
     kinds = {kind: weight for kind, weight in OUTLET_KINDS.items() if not (plain.is_gentle and kind in HARSH)}
-    operations = list(plain.operations)
-    for name in dice.choices(list(kinds), list(kinds.values()), k=len(operations) // 2):
-        operation = Operation(name, *(dice.getrandbits(24) for _ in range(3)))
-        operations.insert(dice.randint(0, len(operations)), operation)
+    operations = _among(plain, kinds, len(plain.operations) // 2, dice)
     return replace(
         plain, outlets=True, share=dice.choice([0, 1, 25, 50, 99, 100]), careful=dice.random() < 0.8,
         leads_denied=dice.random() < 0.7, patience_ms=dice.choice([60, 300, 300, 1_500]), operations=operations,
     )  # fmt: skip
 
 
-def _asked(scenario: Scenario) -> Scenario:
-    """Some worlds have clients of datagrams, if not those that edges make up."""
-    dice = random.Random(f"clients of {scenario.seed}")
-    if scenario.datagrams or dice.random() > 0.5:
-        return scenario
+def _among(scenario: Scenario, kinds: dict[str, int], count: int, dice: random.Random) -> list[Operation]:
+    """The operations of a scenario, with so many of these kinds among them."""
     operations = list(scenario.operations)
-    for name in dice.choices(list(CLIENT_KINDS), list(CLIENT_KINDS.values()), k=1 + len(operations) // 2):
+    for name in dice.choices(list(kinds), list(kinds.values()), k=count):
         operation = Operation(name, *(dice.getrandbits(24) for _ in range(3)))
         operations.insert(dice.randint(0, len(operations)), operation)
+    return operations
+
+
+def _asked(scenario: Scenario, *, always: bool) -> Scenario:
+    """Some worlds have clients of datagrams, if not those that edges make up."""
+    dice = random.Random(f"clients of {scenario.seed}")
+    if scenario.datagrams or (dice.random() > 0.5 and not always):
+        return scenario
+    operations = _among(scenario, CLIENT_KINDS, 1 + len(scenario.operations) // 2, dice)
     return replace(scenario, clients=True, operations=operations)
+
+
+def _joined(scenario: Scenario, *, always: bool) -> Scenario:
+    """A few worlds with clients of datagrams have UDP lanes too, which take a hundred times as long as others."""
+    dice = random.Random(f"UDP lanes of {scenario.seed}")
+    if not always and (not scenario.clients or dice.random() > 0.05):
+        return scenario
+    operations = _among(scenario, UDP_KINDS, 1 + len(scenario.operations) // 4, dice)
+    return replace(
+        scenario, operations=operations, udp=dice.choice([31, 31, 31, 31, dice.randrange(1, 32)]),
+        wild=dice.choice([0, 0, 1, 4, 16]), longest=dice.choice([1_260, 1_260, 1_260, 1_259, 1_060, 700]),
+        tells=dice.random() < 0.5, cuts=dice.random() < 0.7,
+    )  # fmt: skip
 
 
 def _limited(scenario: Scenario) -> Scenario:

@@ -18,6 +18,12 @@ ASKS = [Operation("ask", 0x10 + side, 20, 20_000) for side in (0, 1, 0, 1)]
 ASKING = replace(GENTLE, clients=True, operations=[*ASKS, Operation("wait", 4, 2), *ASKS])
 
 
+# More clients than there may be associations.
+ASKING_TOO_MUCH = replace(ASKING, operations=[Operation("ask", 0x10 + side, 20, 20_000) for side in (0, 1) * 40])
+# The same by UDP, over a network that does all it can, and over one that loses nothing.
+BY_UDP = replace(ASKING, udp=31, wild=16, operations=[Operation("wait", 4, 1), *ASKING.operations])
+BY_GOOD_UDP = replace(BY_UDP, wild=0)
+
 # Every node is handed over while conversations go on, and once more.
 HAND_OVERS = [Operation("hand_over", node, 1) for node in range(5)]
 HANDED = replace(
@@ -59,16 +65,19 @@ ASKING_LED_ON = replace(ASKING_DIRECT, operations=[*ASKED_IN_VAIN, *ASKS])
 NUDGED = replace(DIRECT, operations=[*CONNECTS, Operation("nudge", 0, 0x112, 0), *CONNECTS])
 
 
-def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
+SEVERAL = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, *range(7, 200, 24))
+FEW = (1, 5, 21, 55)  # of worlds that take long
+
+
+def found_by(fault: str, scenario: Scenario = QUIET, chances: tuple[int, ...] = SEVERAL) -> set[str]:
     """The checks that speak up when the fault strikes at several places, a world each."""
-    chances = map(str, (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, *range(7, 200, 24)))
-    done = simulation("--scenario", scenario.text(), "--fault", fault, "--fault-in", *chances)
+    done = simulation("--scenario", scenario.text(), "--fault", fault, "--fault-in", *map(str, chances))
     assert done.returncode == 1, done.stdout + done.stderr
     return {json.loads(line)["fault"].partition(":")[0] for line in done.stdout.splitlines()} - {""}
 
 
 def test_without_a_fault_all_is_well() -> None:
-    datagrams = (TALKING, ASKING, ASKING_DIRECT, ASKING_LED_ON)
+    datagrams = (TALKING, ASKING, ASKING_TOO_MUCH, BY_UDP, BY_GOOD_UDP, ASKING_DIRECT, ASKING_LED_ON)
     for scenario in (GENTLE, QUIET, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED, *datagrams):
         done = simulation("--scenario", scenario.text())
         assert done.returncode == 0, done.stdout + done.stderr
@@ -101,6 +110,24 @@ def test_the_fault_is_found_by_its_check(fault: str, checks: str) -> None:
 
 def test_a_datagram_that_is_heard_twice_is_found() -> None:
     assert found_by("doubled_datagrams", TALKING) == {"datagrams"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "scenario", "checks"),
+    [
+        # A number that was taken is taken again: of a packet, or of the datagrams in it.
+        ("open_window", BY_UDP, "packets datagrams"),
+        ("blind_tag", BY_UDP, "packets"),
+        ("unheard_silence", BY_GOOD_UDP, "udp"),
+        ("swallowed_packet", BY_GOOD_UDP, "account"),
+        ("uncounted_drop", ASKING_TOO_MUCH, "account"),
+    ],
+)
+def test_a_fault_of_udp_lanes_is_found_by_its_check(fault: str, scenario: Scenario, checks: str) -> None:
+    first, *others = checks.split()
+    found = found_by(fault, scenario, FEW)
+    assert first in found
+    assert found <= {first, *others}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ FAULTS = (
     "silent_relay", "two_places", "blanked_record", "kept_descriptor", "early_mix", "other_secret",
     "unheard_end", "miscounted", "failed_direct", "not_led_on", "unbounded", "doubled_datagrams",
     "crossed_answer", "other_address", "torn_datagram", "shared_port", "unheard_clients",
+    "open_window", "blind_tag", "unheard_silence", "swallowed_packet", "uncounted_drop",
     "repeating_relay",
 )  # fmt: skip
 
@@ -93,6 +94,13 @@ def loaded() -> ctypes.CDLL:
     found.virtual_datagram_sums.argtypes = [ctypes.POINTER(u64), ctypes.POINTER(u64)]
     found.virtual_target_sums.argtypes = [ctypes.c_int, ctypes.POINTER(u64), ctypes.POINTER(u64)]
     found.virtual_datagram_sums.restype = found.virtual_clients_of.restype = found.virtual_target_sums.restype = None
+    found.virtual_packets.argtypes = [u32, u32, ctypes.c_bool, ctypes.c_bool, u32, u32]
+    found.virtual_packets_block.argtypes = [u32, u32, ctypes.c_bool]
+    found.virtual_packets_moved.argtypes = [u32, ctypes.c_bool]
+    found.virtual_packet_sums.argtypes = [ctypes.c_int, ctypes.POINTER(u64)]
+    found.virtual_packet_sums.restype = found.virtual_datagram_outlets.restype = None
+    for name in ("packets_lost", "datagrams_read", "datagrams_arrived"):
+        getattr(found, f"virtual_{name}").restype = u64
     for name in ("cut", "hold", "corrupt", "repeat", "strikes"):
         getattr(found, f"virtual_{name}").restype = ctypes.c_bool
     found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32, u32]

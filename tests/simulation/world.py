@@ -16,7 +16,7 @@ from typing import Any
 from pcgrelay._core.base import map as map_module
 from pcgrelay._core.face import core as native
 from pcgrelay._core.worker import event_loop as loop
-from tests.simulation.client_checks import check_clients, targets_answer
+from tests.simulation.client_checks import check_clients, check_lost, targets_answer
 from tests.simulation.clients import NUMBER as DATAGRAMS
 from tests.simulation.edges import CODE_TIMEOUT, PORT_ANSWERS, SERVICES, Edge, port_of
 from tests.simulation.later import Later
@@ -25,6 +25,7 @@ from tests.simulation.nodes import BUDGET, Node, Relay
 from tests.simulation.operations import Operations
 from tests.simulation.outlets import DIRECT_PORT
 from tests.simulation.scenario import Operation, Scenario
+from tests.simulation.udp_checks import check_udp_lanes, packets_are
 from tests.simulation.virtual import FAULTS, function_of, loaded
 
 BEGIN_MS = 20_000  # at most, for links and a session to come up
@@ -84,7 +85,11 @@ class World:
         self.library.virtual_begin(scenario.seed, function_of(loop, "loop_turn"))
         self.library.virtual_salt(self.dice.getrandbits(62))
         # What edges make up and what clients say would be taken for each other.
-        self.library.virtual_datagrams(scenario.datagrams and not scenario.clients, scenario.clients)
+        # Where datagrams go by UDP, they are lost there.
+        relays_fail = scenario.clients and not scenario.udp
+        self.library.virtual_datagrams(scenario.datagrams and not scenario.clients, relays_fail)
+        self.library.virtual_datagram_outlets(2 if scenario.outlets else 1)
+        packets_are(self, scenario.wild)
         if fault is not None:
             self.library.virtual_arm(FAULTS.index(fault[0]), fault[1])
         self.later = Later(self.library.virtual_now())
@@ -271,6 +276,7 @@ class World:
                 self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
                 self.library.virtual_ports(port_of(edge, number) + DIRECT_PORT, PORT_ANSWERS)
         targets_answer(self)
+        packets_are(self, 0)
         self.library.virtual_scarce(-1)
         waited_ms = still_ms = heard = 0
         while self.applications().running and still_ms < QUIET_MS and waited_ms < SLOW_MS:
@@ -284,6 +290,8 @@ class World:
         self._rest()
         if self.scenario.clients and not self.scenario.budget:
             check_clients(self, quiet_us)
+            check_lost(self)
+            check_udp_lanes(self)
         self.run_for(LAST_WORDS_MS)
         # A round may have begun meanwhile, at an edge that stands still.
         self._rest()
@@ -309,6 +317,8 @@ class World:
             self.broken(f"outcomes: {accepts} connections were accepted, and {ends} ends were told")
         for edge in edges:
             edge.outlets.check()
+            if self.scenario.clients and not self.scenario.outlets:
+                edge.clients.check_sums()
         nudged, early = self.counts["stream nudged"], self.library.virtual_early_ends()
         if early > 2 * nudged:
             self.broken(f"whole: {early} times an end came before the other side's, and {nudged} streams were let go")

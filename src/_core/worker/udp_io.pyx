@@ -183,11 +183,14 @@ cdef void udp_io_event(Worker* self, UdpSocket* socket) noexcept nogil:
         segment = segment_of(message)
         if segment == 0:
             segment = left
-        while left != 0:
+        while True:
             part = segment if segment < left else left
+            # One that is empty is a packet too, and counted.
             rx_packet(self, p, part, <const uint8_t*>message.msg_name, message.msg_namelen)
             p += part
             left -= part
+            if left == 0:
+                break
 
 
 cdef void rx_packet(Worker* self, uint8_t* p, uint32_t n, const uint8_t* address, uint32_t length) noexcept nogil:

@@ -12,15 +12,21 @@
 #include <sys/socket.h>
 
 enum {
-    HEAD = 12, LONGEST = 1500, WAITING_MOST = 200, NOBODY = -1, REFUSES = 1, SILENT = 2, ADDRESSES = 3, LEAST_PORT = 10000,
+    HEAD = 12, LONGEST = 1500, WAITING_MOST = 200, NOBODY = -1, REFUSES = 1, SILENT = 2, ADDRESSES = 3, LEAST_PORT = 10000, OWNERS = 1024,
     SURE = 1u << 31,            /* in the number of a datagram: no network loses it */
 };
+
+/* How often a datagram, and its answer, went into the gateway and came out. */
+typedef struct {
+    uint8_t in, out, answer_in, answer_out;
+} tally;
 
 typedef struct {
     int of, service;            /* the node that it asks, and for what */
     uint32_t asked;             /* which of its addresses */
     uint32_t said, heard, left, pace_us, surely_heard;
     uint32_t salt;
+    tally *tallies;             /* by the number of a datagram */
     int sock;                   /* one that tries an outlet: its only way; NOBODY: it asks as clients do */
 } client;
 
@@ -41,8 +47,14 @@ static uint32_t next_port = LEAST_PORT;
 static uint8_t targets[65536];
 static uint64_t target_heard[65536], target_told[65536];    /* bytes that came there, and of answers at edges */
 static bool dumb;               /* the fault that no target answers any more */
+static int outlets;             /* a datagram may go by each */
+static uint64_t read_of[OWNERS];  /* by a process of a node: what clients and targets have said to it */
 
 void associations_forget(void) {
+    for (int i = 0; i < client_count; i++)
+        free(clients[i].tallies);
+    outlets = 1;
+    memset(read_of, 0, sizeof(read_of));
     free(clients);
     clients = NULL;
     client_count = client_size = 0;
@@ -87,6 +99,25 @@ static bool hear(const uint8_t *p, uint32_t n, uint32_t answer, uint32_t *who, u
     memcpy(number, p + 4, 4);
     return *who < (uint32_t)client_count && (*number & ~SURE) < clients[*who].said && say(same, *who, *number, answer) == n
         && memcmp(same, p, n) == 0;
+}
+
+/* The gateway has read one (in), or says one, which it may do as often as it has read it. */
+static void count_of(const uint8_t *p, uint32_t n, bool in) {
+    uint32_t who, number, answer;
+    if (n < HEAD)
+        return;
+    memcpy(&who, p, 4);
+    memcpy(&number, p + 4, 4);
+    memcpy(&answer, p + 8, 4);
+    if (who >= (uint32_t)client_count || (number & ~SURE) >= clients[who].said)
+        return;
+    tally *of = &clients[who].tallies[number & ~SURE];
+    uint8_t *inward = answer ? &of->answer_in : &of->in, *outward = answer ? &of->answer_out : &of->out;
+    if (in)
+        *inward += 1;
+    else if (++*outward > *inward * outlets)
+        broken("datagrams", "%s %u of client %u comes out for the %uth time and went in %u times",
+               answer ? "the answer to" : "datagram", (uint32_t)(number & ~SURE), who, *outward, *inward);
 }
 
 /* -- networks -- */
@@ -214,6 +245,8 @@ int datagrams_receive(int at, struct mmsghdr *messages, unsigned count) {
         struct msghdr *header = &messages[n].msg_hdr;
         self->packets = first->next;
         memcpy(header->msg_iov->iov_base, first->bytes, first->n);
+        count_of(first->bytes, first->n, true);
+        read_of[self->owner >= 0 && self->owner < OWNERS ? self->owner : 0]++;
         messages[n].msg_len = first->n;
         header->msg_flags = 0;
         if (self->asker >= 0) {
@@ -321,6 +354,7 @@ int datagrams_send(int at, struct mmsghdr *messages, unsigned count) {
         uint32_t n = (uint32_t)header->msg_iov->iov_len;
         messages[i].msg_len = n;
         activity++;
+        count_of(header->msg_iov->iov_base, n, false);
         if (self->asker >= 0 && !to_asker(self, header->msg_iov->iov_base, n))
             return i ? (int)i : -1;
         if (self->asker >= 0)
@@ -355,7 +389,8 @@ static int client_new(int of, int service, uint32_t says, uint32_t pace_us, bool
         clients = realloc(clients, client_size * sizeof(client));
     }
     client fresh = {.of = of, .service = service, .asked = (uint32_t)(chance() % ADDRESSES), .left = says,
-                    .pace_us = pace_us, .salt = sure ? SURE : 0, .sock = NOBODY};
+                    .pace_us = pace_us, .salt = sure ? SURE : 0, .sock = NOBODY,
+                    .tallies = calloc(says ? says : 1, sizeof(tally))};
     clients[client_count] = fresh;
     return client_count++;
 }
@@ -387,6 +422,16 @@ SHOWN void virtual_clients_of(int of, int now) {
     for (int i = 0; i < client_count; i++)
         if (clients[i].of == of)
             clients[i].of = now;
+}
+
+/* Through how many outlets a datagram may go, of which the others refuse it. */
+SHOWN void virtual_datagram_outlets(int count) {
+    outlets = count;
+}
+
+/* What clients and targets have said to a process of a node, and it has read. */
+SHOWN uint64_t virtual_datagrams_read(int of) {
+    return read_of[of];
 }
 
 SHOWN uint32_t virtual_client_heard(int index, bool surely) {

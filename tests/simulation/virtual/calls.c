@@ -43,7 +43,9 @@ SHOWN int close(int fd) {
         broken("descriptors", "descriptor %d of node %d was closed twice", at, owner);
         return refuse(EBADF);
     }
-    if (socks[at].copied && !socks[at].closed && (socks[at].poll >= 0 || !sock_is_ended(&socks[at])))
+    /* Where a worker has ended, its epoll ends too. */
+    bool is_last = socks[at].kind == KIND_PACKETS && worker_has_ended(socks[at].owner);
+    if (socks[at].copied && !socks[at].closed && !is_last && (socks[at].poll >= 0 || !sock_is_ended(&socks[at])))
         broken("descriptors", "descriptor %d of node %d was closed, but lives on in another process", at, owner);
     if (socks[at].kind == KIND_STREAM && fault_strikes(FAULT_FORGOTTEN_CLOSE))
         return 0;
@@ -215,14 +217,20 @@ SHOWN int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, 
     REAL(int, recvmmsg, int, struct mmsghdr *, unsigned, int, struct timespec *)
     if (fd < FD_BASE)
         return real(fd, messages, count, flags, timeout);
-    return sock_at(fd) ? datagrams_receive(fd - FD_BASE, messages, count) : refuse(EBADF);
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    return sock_at(fd)->kind == KIND_PACKETS ? packets_receive(fd - FD_BASE, messages, count)
+                                             : datagrams_receive(fd - FD_BASE, messages, count);
 }
 
 SHOWN int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
     REAL(int, sendmmsg, int, struct mmsghdr *, unsigned, int)
     if (fd < FD_BASE)
         return real(fd, messages, count, flags);
-    return sock_at(fd) ? datagrams_send(fd - FD_BASE, messages, count) : refuse(EBADF);
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    return sock_at(fd)->kind == KIND_PACKETS ? packets_send(fd - FD_BASE, messages, count)
+                                             : datagrams_send(fd - FD_BASE, messages, count);
 }
 
 SHOWN int getsockname(int fd, struct sockaddr *address, socklen_t *length) {
@@ -235,6 +243,7 @@ SHOWN int getsockname(int fd, struct sockaddr *address, socklen_t *length) {
     memset(out, 0, sizeof(*out));
     out->sin_family = AF_INET;
     out->sin_port = htons((uint16_t)sock_at(fd)->port);
+    out->sin_addr.s_addr = htonl(sock_at(fd)->host);
     *length = sizeof(*out);
     return 0;
 }
@@ -259,6 +268,8 @@ SHOWN int fcntl(int fd, int command, ...) {
     va_start(rest, command);
     void *value = va_arg(rest, void *);
     va_end(rest);
+    if (fd >= FD_BASE && command == F_GETFD)
+        return FD_CLOEXEC;
     return fd >= FD_BASE && command == F_DUPFD_CLOEXEC ? copied(fd) : real(fd, command, value);
 }
 
@@ -268,6 +279,8 @@ SHOWN int fcntl64(int fd, int command, ...) {
     va_start(rest, command);
     void *value = va_arg(rest, void *);
     va_end(rest);
+    if (fd >= FD_BASE && command == F_GETFD)
+        return FD_CLOEXEC;
     return fd >= FD_BASE && command == F_DUPFD_CLOEXEC ? copied(fd) : real(fd, command, value);
 }
 
@@ -289,7 +302,12 @@ SHOWN int bind(int fd, const struct sockaddr *address, socklen_t length) {
     REAL(int, bind, int, const struct sockaddr *, socklen_t)
     if (fd < FD_BASE)
         return real(fd, address, length);
-    return sock_at(fd) ? 0 : refuse(EBADF);
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    const struct sockaddr_in *to = (const struct sockaddr_in *)address;
+    if (sock_at(fd)->kind == KIND_DATAGRAMS && packets_are_of(ntohl(to->sin_addr.s_addr)))
+        return packets_bind(fd - FD_BASE, ntohl(to->sin_addr.s_addr), ntohs(to->sin_port));
+    return 0;
 }
 
 SHOWN int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
@@ -324,10 +342,22 @@ SHOWN int getsockopt(int fd, int level, int name, void *value, socklen_t *length
     if (!self)
         return refuse(EBADF);
     if (level == SOL_SOCKET && name == SO_TYPE)
-        *(int *)value = self->asker >= 0 ? SOCK_SEQPACKET : self->kind == KIND_DATAGRAMS ? SOCK_DGRAM : SOCK_STREAM;
+        *(int *)value = self->asker >= 0 ? SOCK_SEQPACKET
+            : self->kind == KIND_DATAGRAMS || self->kind == KIND_PACKETS
+            ? SOCK_DGRAM : SOCK_STREAM;
     else
         *(int *)value = self->error ? self->error : self->reset ? ECONNRESET : 0;
     return 0;
+}
+
+/* What a world makes up is its seed's. */
+SHOWN ssize_t getrandom(void *p, size_t n, unsigned flags) {
+    REAL(ssize_t, getrandom, void *, size_t, unsigned)
+    if (!world_on)
+        return real(p, n, flags);
+    for (size_t i = 0; i < n; i++)
+        ((uint8_t *)p)[i] = (uint8_t)(made_up() >> 24);
+    return (ssize_t)n;
 }
 
 /* A worker's thread is no thread here: the world gives it its turns. */

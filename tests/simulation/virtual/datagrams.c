@@ -8,7 +8,7 @@
 
 enum {
     RESULT_OK = 0, RESULT_BUDGET = 24, FRAME_DATAGRAMS = 0x85, FRAME_PREFIX = 48, FRAME_SIZE = 24, RECORD_HEAD = 16,
-    RECORD_DATAGRAM = 7, BUF_LENGTH_AT = 28, LONGEST = 600, KEPT = 8,
+    RECORD_DATAGRAM = 7, BUF_LENGTH_AT = 28, LONGEST = 600, KEPT = 8, OWNERS = 1024,
 };
 
 typedef struct {
@@ -22,6 +22,7 @@ static bool fails;                  /* relays treat those of clients so, too */
 static uint8_t *was_heard;          /* by the number of a datagram */
 static uint32_t said, room, heard;
 static overtaken kept[KEPT];
+static uint64_t arrived[OWNERS];    /* datagrams, in frames that a process of a node has opened */
 
 SHOWN void *real_session_bundle, *real_records_rx_datagrams, *own_session_datagrams;
 extern void *real_relay_frame, *own_buf_alloc, *own_buf_drop;
@@ -31,6 +32,7 @@ void datagrams_forget(void) {
     was_heard = NULL;
     said = room = heard = 0;
     memset(kept, 0, sizeof(kept));
+    memset(arrived, 0, sizeof(arrived));
     wanted = fails = false;
 }
 
@@ -163,8 +165,25 @@ static void hear(const uint8_t *body, uint32_t n) {
     heard++;
 }
 
+static uint32_t datagrams_in(const uint8_t *body, uint32_t n) {
+    uint32_t count = 0, used;
+    for (; n >= 8; body += used, n -= used) {
+        used = 8 + ((uint32_t)body[5] << 16 | (uint32_t)body[6] << 8 | body[7]);
+        count += body[4] == RECORD_DATAGRAM;
+        if (used > n)
+            break;
+    }
+    return count;
+}
+
+SHOWN uint64_t virtual_datagrams_arrived(int of) {
+    return arrived[of];
+}
+
 SHOWN int faulty_records_rx_datagrams(void *shard, void *flow, uint8_t *body, uint32_t n, void *buf) {
     int (*real)(void *, void *, uint8_t *, uint32_t, void *) = real_records_rx_datagrams;
+    if (owner >= 0 && owner < OWNERS)
+        arrived[owner] += datagrams_in(body, n);
     if (wanted)
         hear(body, n);
     if (fault_strikes(FAULT_DOUBLED_DATAGRAMS))

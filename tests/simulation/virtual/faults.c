@@ -8,7 +8,10 @@ enum { RESULT_OK = 0, RESULT_DUPLICATE = 102, FRAME_BUNDLE = 0x42, RECORD_DATA =
 
 static uint32_t strikes_in[FAULTS];     /* so many chances from now; 0: never */
 
+static bool deaf;
+
 void faults_forget(void) {
+    deaf = false;
     memset(strikes_in, 0, sizeof(strikes_in));
 }
 
@@ -26,7 +29,8 @@ SHOWN bool virtual_strikes(int fault) {
 }
 
 SHOWN void *real_flow_open, *real_records_rx, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
-    *real_tlv_raw, *real_meter_count, *real_direct_begin, *real_outlets_lead_on, *own_buf_alloc, *own_buf_drop;
+    *real_tlv_raw, *real_meter_count, *real_direct_begin, *real_outlets_lead_on, *real_replay_check, *real_packet_open,
+    *real_probes_tick, *real_udp_lane_push, *real_association_drop, *own_buf_alloc, *own_buf_drop;
 
 /* A relay forwards a frame twice, each under a good header. The pool is the first of a shard. The bytes of a buffer lie
  * behind its head, which says how many they are: what is settled later goes behind them. */
@@ -107,4 +111,34 @@ SHOWN int faulty_direct_begin(void *shard, void *stream, uint64_t due_us) {
 SHOWN void faulty_outlets_lead_on(void *shard, void *stream) {
     if (!fault_strikes(FAULT_NOT_LED_ON))
         ((void (*)(void *, void *))real_outlets_lead_on)(shard, stream);
+}
+
+/* A number that was taken is taken once more. */
+SHOWN int faulty_replay_check(const void *window, uint64_t number) {
+    int answer = ((int (*)(const void *, uint64_t))real_replay_check)(window, number);
+    return answer != RESULT_OK && fault_strikes(FAULT_OPEN_WINDOW) ? RESULT_OK : answer;
+}
+
+/* A packet that was changed is believed. */
+SHOWN int faulty_packet_open(void *key, uint64_t number, uint8_t *wire, uint32_t length) {
+    int answer = ((int (*)(void *, uint64_t, uint8_t *, uint32_t))real_packet_open)(key, number, wire, length);
+    return answer != RESULT_OK && fault_strikes(FAULT_BLIND_TAG) ? RESULT_OK : answer;
+}
+
+/* From now on nobody notices that no packet comes back. */
+SHOWN int faulty_probes_tick(void *probes, uint64_t at_us, uint64_t probe_us) {
+    deaf |= fault_strikes(FAULT_UNHEARD_SILENCE);
+    return deaf ? 0 : ((int (*)(void *, uint64_t, uint64_t))real_probes_tick)(probes, at_us, probe_us);
+}
+
+/* A frame is given to a UDP lane, and never leaves. */
+SHOWN void faulty_udp_lane_push(void *shard, void *lane, const uint8_t *wire, uint32_t length) {
+    if (!fault_strikes(FAULT_SWALLOWED_PACKET))
+        ((void (*)(void *, void *, const uint8_t *, uint32_t))real_udp_lane_push)(shard, lane, wire, length);
+}
+
+/* A datagram is dropped, and no figure has it. */
+SHOWN void faulty_association_drop(void *shard, void *association, uint32_t cause) {
+    if (!fault_strikes(FAULT_UNCOUNTED_DROP))
+        ((void (*)(void *, void *, uint32_t))real_association_drop)(shard, association, cause);
 }

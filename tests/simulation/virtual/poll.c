@@ -40,6 +40,8 @@ uint32_t sock_level(const sock *self) {
         return self->list_count ? EPOLLIN : 0;
     if (self->kind == KIND_DATAGRAMS)
         return EPOLLOUT | (self->packets || self->left ? EPOLLIN : 0) | (self->error ? EPOLLIN | EPOLLERR : 0);
+    if (self->kind == KIND_PACKETS)
+        return EPOLLOUT | (self->arrived ? EPOLLIN : 0);
     if (self->kind != KIND_STREAM || self->connecting)
         return 0;
     if (self->reset || self->error)

@@ -42,6 +42,7 @@ void sock_free_all(void) {
         free(socks[i].flight);
         free(socks[i].list);
         datagrams_drop(&socks[i]);
+        packets_drop(&socks[i]);
     }
     sock_count = 0;
 }
@@ -286,6 +287,7 @@ void sock_close(int at) {
             sock_close(waits);
         }
     datagrams_drop(self);
+    packets_drop(self);
     self->closed = true;
     self->poll = -1;
 }

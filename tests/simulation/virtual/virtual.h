@@ -28,22 +28,24 @@ extern uint64_t activity;       /* grows with whatever moves: a worker that turn
 extern uint64_t accepts;        /* connections of applications that nodes have taken */
 
 uint64_t chance(void);          /* the world's own random numbers */
+uint64_t made_up(void);         /* and those that nodes get from their systems */
 
 /* A check failed: the first is kept, with the name of the check in front. */
 void broken(const char *check, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* What happens later. */
-enum { AGENDA_ARRIVAL, AGENDA_RESET, AGENDA_CONNECTED, AGENDA_STEP, AGENDA_DATAGRAM, AGENDA_CLIENT };
+enum { AGENDA_ARRIVAL, AGENDA_RESET, AGENDA_CONNECTED, AGENDA_STEP, AGENDA_DATAGRAM, AGENDA_CLIENT, AGENDA_PACKET };
 void agenda_add(uint64_t at_us, int what, int index);
 
 int worker_add(void *self);     /* answers its number, which stands for its thread */
 void worker_join(int number);
+bool worker_has_ended(int of);  /* whether those of a node have */
 void worker_polled(int poll, int n, int timeout_ms);
 void control_told(void);        /* a core has events for its control plane */
 
 /* -- descriptors (sockets.c, poll.c) -- */
 
-enum { KIND_NONE, KIND_COUNTER, KIND_POLL, KIND_LISTENER, KIND_STREAM, KIND_DATAGRAMS };
+enum { KIND_NONE, KIND_COUNTER, KIND_POLL, KIND_LISTENER, KIND_STREAM, KIND_DATAGRAMS, KIND_PACKETS };
 
 typedef struct {
     uint64_t due_us;
@@ -88,6 +90,10 @@ typedef struct {
     bool copy;                  /* of an import's: nothing is read by it */
     int asker;                  /* the client at the other end of a pair of sockets; -1: it is none */
     bool left;                  /* and that end is closed */
+    /* a socket of UDP lanes: where it is bound, and where the network shows it */
+    uint32_t host, shown_host, shown_port;
+    struct lane_packet *arrived, *arrived_last;
+    uint32_t arrived_count;
     int *list;                  /* a poll: what is ready; a listener: who waits */
     uint32_t list_size, list_head, list_count;
 } sock;
@@ -145,6 +151,16 @@ int datagrams_send(int at, struct mmsghdr *messages, unsigned count);
 int datagrams_connect(int at, int port);
 void datagrams_drop(sock *self);
 
+/* -- packets of UDP lanes (packets.c) -- */
+
+void packets_forget(void);
+bool packets_are_of(uint32_t host);     /* whether sockets of UDP lanes are bound there */
+int packets_bind(int at, uint32_t host, uint32_t port);
+void packet_arrives(int place);
+int packets_receive(int at, struct mmsghdr *messages, unsigned count);
+int packets_send(int at, struct mmsghdr *messages, unsigned count);
+void packets_drop(sock *self);
+
 /* -- nonces (nonces.c) -- */
 
 void nonces_forget(void);
@@ -158,6 +174,7 @@ enum {
     FAULT_KEPT_DESCRIPTOR, FAULT_EARLY_MIX, FAULT_OTHER_SECRET,
     FAULT_UNHEARD_END, FAULT_MISCOUNTED, FAULT_FAILED_DIRECT, FAULT_NOT_LED_ON, FAULT_UNBOUNDED, FAULT_DOUBLED_DATAGRAMS,
     FAULT_CROSSED_ANSWER, FAULT_OTHER_ADDRESS, FAULT_TORN_DATAGRAM, FAULT_SHARED_PORT, FAULT_UNHEARD_CLIENTS,
+    FAULT_OPEN_WINDOW, FAULT_BLIND_TAG, FAULT_UNHEARD_SILENCE, FAULT_SWALLOWED_PACKET, FAULT_UNCOUNTED_DROP,
     TRICK_REPEATING_RELAY,      /* no fault of ours: what a relay that lies may do */
     FAULTS,
 };

@@ -34,7 +34,7 @@ typedef struct {
 bool world_on;
 uint64_t now_us, activity;
 int owner;
-static uint64_t dice;
+static uint64_t dice, other_dice;
 static char fault[512];
 static worker workers[WORKERS_MOST];
 static int worker_count;
@@ -45,11 +45,19 @@ static uint32_t agenda_size, agenda_count;
 static uint64_t agenda_turn, turns;
 static void (*loop_turn)(void *, int);
 
+static uint64_t thrown(uint64_t *of) {
+    *of ^= *of << 13;
+    *of ^= *of >> 7;
+    *of ^= *of << 17;
+    return *of * 0x2545f4914f6cdd1du >> 11;
+}
+
 uint64_t chance(void) {
-    dice ^= dice << 13;
-    dice ^= dice >> 7;
-    dice ^= dice << 17;
-    return dice * 0x2545f4914f6cdd1du >> 11;
+    return thrown(&dice);
+}
+
+uint64_t made_up(void) {
+    return thrown(&other_dice);
 }
 
 void broken(const char *check, const char *text, ...) {
@@ -111,6 +119,8 @@ static void agenda_now(void) {
             datagram_arrives(due.index);
         else if (due.what == AGENDA_CLIENT)
             client_step(due.index);
+        else if (due.what == AGENDA_PACKET)
+            packet_arrives(due.index);
         else
             application_step(due.index);
     }
@@ -139,6 +149,13 @@ int worker_add(void *self) {
 
 void worker_join(int number) {
     workers[number].joined = true;
+}
+
+bool worker_has_ended(int of) {
+    for (int i = 0; i < worker_count; i++)
+        if (workers[i].self && workers[i].owner == of)
+            return workers[i].joined;
+    return false;
 }
 
 void control_told(void) {
@@ -200,6 +217,7 @@ static void workers_run(void) {
 SHOWN void virtual_begin(uint64_t seed, void *turn) {
     loop_turn = (void (*)(void *, int))turn;
     dice = seed * 0x9e3779b97f4a7c15u + 0x1234567;
+    other_dice = ~dice;
     now_us = 1000000000;
     fault[0] = 0;
     worker_count = 0;
@@ -210,6 +228,7 @@ SHOWN void virtual_begin(uint64_t seed, void *turn) {
     faults_forget();
     datagrams_forget();
     associations_forget();
+    packets_forget();
     world_on = true;
 }
 
@@ -217,6 +236,7 @@ SHOWN void virtual_end(void) {
     application_free_all();
     sock_free_all();
     associations_forget();
+    packets_forget();
     world_on = false;
 }
 
