@@ -48,7 +48,8 @@ cdef struct Runs:
     mmsghdr messages[UDP_PACKETS]
     iovec vectors[UDP_PACKETS]
     uint8_t controls[UDP_PACKETS][SEGMENT_CONTROL]
-    uint32_t packets[UDP_PACKETS]  # of each message
+    uint32_t packets[UDP_PACKETS]  # of each message,
+    uint32_t longest[UDP_PACKETS]  # and the bytes of the longest of these
     uint32_t count
 
 
@@ -256,7 +257,7 @@ cdef void send(Worker* self, UdpLane* lane, Buf* buf) noexcept nogil:
             # The first one was refused.
             if errno == EMSGSIZE:
                 # Once for all that were sealed before it was known.
-                if runs.vectors[at].iov_len <= WIRE_UDP_HEAD + WIRE_PREFIX + lane.probes.longest:
+                if runs.longest[at] <= WIRE_UDP_HEAD + WIRE_PREFIX + lane.probes.longest:
                     probes_shorten(&lane.probes)
             elif runs.packets[at] > 1 and (errno == EINVAL or errno == EIO or errno == EOPNOTSUPP):
                 # This system, or the interface, does not cut it; or a packet is too long, which shows then.
@@ -302,6 +303,7 @@ cdef void make_run(Runs* runs, UdpLane* lane, uint8_t* p, uint64_t length, uint3
     runs.vectors[i].iov_base = p
     runs.vectors[i].iov_len = length
     runs.packets[i] = packets
+    runs.longest[i] = segment
     runs.count += 1
     memset(message, 0, sizeof(msghdr))
     message.msg_name = lane.peer

@@ -31,7 +31,7 @@ from pcgrelay.services.stream_ids import stream_id
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, Endorser, check_log
 
-DETAILS = struct.Struct("=QQQQQIIII8IBBB5x")
+DETAILS = struct.Struct("=QQQQQIIII9IBBBx")
 ALIKE = StreamEnd(
     id="",
     started="",

@@ -153,8 +153,8 @@ async def test_what_is_wrong_with_it_is_in_status_and_metrics(nodes: Nodes) -> N
 
 # Two streams that were done, and what differs between them.
 SUMS = (128, 140, 10_000, 0, [0] * 40, [0] * 40)
-LAYOUT = struct.Struct("=QQQQQIIII8IBBB5x")
-DETAILS = b"".join(LAYOUT.pack(64, 70, 5_000, 0, 0, 0, 0xCAFE, 1, stream, *[0] * 11) for stream in (3, 5))
+LAYOUT = struct.Struct("=QQQQQIIII9IBBBx")
+DETAILS = b"".join(LAYOUT.pack(64, 70, 5_000, 0, 0, 0, 0xCAFE, 1, stream, *[0] * 12) for stream in (3, 5))
 REFUSED = (0, b"custody", 0, 0, 5_000, Code.REFUSED, "not-allowed", 0xFFFF, True, (0, 0, 0, False, False))
 
 
@@ -195,9 +195,9 @@ async def test_an_edge_keeps_of_its_streams_what_it_is_told_to(
 
 
 # Two associations: one with a question and its answer, and one that dropped something.
-OF_DATAGRAMS = (*SUMS, 4, 1, (2, 0, 0, 0, 0, 1, 0, 0))
-ASSOCIATIONS = LAYOUT.pack(64, 70, 5_000, 1, 1, 0, 0xCAFE, 1, 3, *[0] * 10, 1) + LAYOUT.pack(
-    64, 70, 5_000, 3, 0, 0, 0xCAFE, 1, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1
+OF_DATAGRAMS = (*SUMS, 4, 1, (2, 0, 0, 0, 0, 1, 0, 0, 0))
+ASSOCIATIONS = LAYOUT.pack(64, 70, 5_000, 1, 1, 0, 0xCAFE, 1, 3, *[0] * 11, 1) + LAYOUT.pack(
+    64, 70, 5_000, 3, 0, 0, 0xCAFE, 1, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1
 )
 
 
