@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from datetime import date, datetime
 
-from pcgrelay.config import Address, Config, ImportSettings
+from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.finding import Finding, bad, doubtful, good
 from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.sockets import is_own_address
@@ -55,12 +55,13 @@ def rate_findings(config: Config) -> Iterator[Finding]:
     """Services whose datagrams go over UDP lanes as fast as applications send them, which RFC 8085 does not want."""
     if not config.node.udp_lanes:
         return
-    for table, entries in (("export", config.exports), ("import", config.imports)):
-        for number, entry in enumerate(entries, 1):
-            if entry.transport is Transport.DATAGRAM and not entry.limits.rate_bytes:
-                sentence = f"Nothing limits how much {entry.service} sends over UDP lanes, where datagrams give no way."
-                mend = 'Write what it needs at most in a second: rate = "2MiB".'
-                yield doubtful(f"{table}[{number}].rate", sentence, mend)
+    named: list[tuple[str, ExportSettings | ImportSettings]] = []
+    named += ((f"export[{number}]", entry) for number, entry in enumerate(config.exports, 1))
+    named += ((f"import[{number}]", entry) for number, entry in enumerate(config.imports, 1))
+    for where, entry in named:
+        if entry.transport is Transport.DATAGRAM and not entry.limits.rate_bytes:
+            sentence = f"Nothing limits how much {entry.service} sends over UDP lanes, where datagrams give no way."
+            yield doubtful(f"{where}.rate", sentence, 'Write what it needs at most in a second: rate = "2MiB".')
 
 
 def outlet_findings(config: Config, now: datetime) -> Iterator[Finding]:
