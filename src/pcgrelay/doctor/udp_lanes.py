@@ -52,6 +52,7 @@ def _mend(udp: UdpLanesStatus, link: LinkStatus, host: str) -> str:
         Obstacle.LOSS: "See whether the network on the way is full or broken.",
         Obstacle.REFUSED: "See the refusals in the logs of both nodes.",
         Obstacle.UNANSWERED: f"{ask} what its log says.",
+        Obstacle.NONE: "See the log of this node.",
     }
     silent = (
         f"Open {ports} of {host} in the firewalls on the way"

@@ -30,6 +30,11 @@ class Obstacle(Enum):
     UNANSWERED = "unanswered"
     OFF_THERE = "off-there"  # the neighbour has switched its UDP lanes off
 
+    @classmethod
+    def _missing_(cls, value: object) -> Obstacle:
+        """A word of a newer node, which a command of this version asks."""
+        return cls.NONE
+
 
 # Why the core gave one up, where that says something of the way.
 OF_CORE = {each.value: each for each in (Obstacle.SILENT, Obstacle.LOSS, Obstacle.REFUSED)}

@@ -73,9 +73,12 @@ def obstacle_words(status: UdpLanesStatus, peer: str, host: str, *, dialled: boo
         Obstacle.REFUSED: f"this node or {peer} has no room for them",
         Obstacle.UNANSWERED: f"{peer} has not answered",
     }
-    return words.get(Obstacle(status.why), f"they are being agreed on with {peer}")
+    # A newer node may have a word that is not known here.
+    return words.get(Obstacle(status.why), status.why or f"they are being agreed on with {peer}")
 
 
 def port_words(ports: tuple[int, ...]) -> str:
-    """Return ports as a phrase; nothing if none is known."""
+    """Return ports, in their order, as a phrase; nothing if none is known."""
+    if len(ports) > 2 and ports[-1] - ports[0] == len(ports) - 1:
+        return f"UDP ports {ports[0]} to {ports[-1]}"
     return f"UDP port{'s' if len(ports) > 1 else ''} {' and '.join(map(str, ports))}" if ports else ""

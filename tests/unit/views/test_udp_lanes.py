@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pcgrelay import config
 from pcgrelay.doctor.udp_lanes import udp_lane_findings
@@ -15,7 +16,7 @@ from pcgrelay.finding import OK, WARNING, Finding, good
 from pcgrelay.link import udp_lanes
 from pcgrelay.link.link import LinkState
 from pcgrelay.views.status import node_status
-from pcgrelay.views.udp_lanes import datagram_way, udp_lanes_of
+from pcgrelay.views.udp_lanes import datagram_way, port_words, udp_lanes_of
 from tests.support import fake_core
 from tests.support.linked_udp_lanes import ON, Pair, lanes_up, link_of
 from tests.support.nodes_in_process import HUB, KENT, Nodes, Running
@@ -50,6 +51,20 @@ def port_taken(port: int) -> Iterator[None]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", port))
         yield
+
+
+@pytest.mark.parametrize(
+    ("ports", "words"),
+    [
+        ((), ""),
+        ((7_400,), "UDP port 7400"),
+        ((7_400, 7_401), "UDP ports 7400 and 7401"),
+        ((7_400, 7_401, 7_402), "UDP ports 7400 to 7402"),
+        ((7_400, 7_402, 7_403), "UDP ports 7400 and 7402 and 7403"),
+    ],
+)
+def test_ports_as_a_phrase(ports: tuple[int, ...], words: str) -> None:
+    assert port_words(ports) == words
 
 
 async def test_all_are_up(nodes: Nodes) -> None:
@@ -147,6 +162,18 @@ async def test_another_program_has_a_port(nodes: Nodes) -> None:
         assert f"Another program has 127.0.0.1:{pair.port + 1}" in of_port.sentence
     # The port that is this node's own is none of another program.
     assert len(findings(pair.relay)) == 1
+
+
+async def test_a_word_of_a_newer_node(nodes: Nodes) -> None:
+    pair = await Pair(nodes).start()
+    await until(lambda: lanes_up(pair.edge) == [0, 1])
+    status = node_status(pair.edge.node)
+    (link,) = status.links
+    assert link.udp is not None
+    newer = replace(status, links=(replace(link, udp=replace(link.udp, up=1, why="eclipse")),))
+    (found,) = udp_lane_findings(config.load(pair.edge.node.config.path), newer)
+    assert found.sentence.endswith("go over TCP: eclipse.")
+    assert found.mend == "See the log of this node."
 
 
 async def test_nobody_answers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
