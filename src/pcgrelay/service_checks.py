@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 
-from pcgrelay.config import Address, Config, ImportSettings
+from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.finding import Finding, bad, doubtful, good
 from pcgrelay.model import ServiceName, Transport
 from pcgrelay.net.sockets import is_own_address
@@ -55,7 +55,8 @@ def rate_findings(config: Config) -> Iterator[Finding]:
     """Services whose datagrams go over UDP lanes as fast as applications send them, which RFC 8085 does not want."""
     if not config.node.udp_lanes:
         return
-    for table, entries in (("export", config.exports), ("import", config.imports)):
+    tables: dict[str, Sequence[ExportSettings | ImportSettings]] = {"export": config.exports, "import": config.imports}
+    for table, entries in tables.items():
         for number, entry in enumerate(entries, 1):
             if entry.transport is Transport.DATAGRAM and not entry.limits.rate_bytes:
                 sentence = f"Nothing limits how much {entry.service} sends over UDP lanes, where datagrams give no way."

@@ -98,7 +98,9 @@ CORE_LAYERS = {
     "lane_io udp_io rounds orders event_loop handover",
     "face": "answers bounds counters ends end_bodies registry tables_fill workers datagrams outlets udp_lanes core",
 }
-TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_rates probe_udp probe_bench".split()
+TEST_FACES_ORDER = (
+    "probe probe_store probe_flow probe_link probe_edge probe_datagrams probe_rates probe_udp probe_bench".split()
+)
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
 PROBES = set(TEST_FACES_ORDER)
 WORKERS = {
