@@ -65,11 +65,11 @@ def count(node: Node, name: str) -> float:
 def test_so_much_arrives_and_streams_go_on(at: str, workers: int, tmp_path: Path) -> None:
     door, target, stream_door, stream_target = (free_port() for _ in range(4))
     rate = {"rate": "1MiB", "idle_timeout_s": 2}
-    exports = [
+    exports: list[dict[str, object]] = [
         {"service": "sink", "protocol": "udp", "target": host_port(target), **(rate if at == "export" else {})},
         {"service": "echo", "target": host_port(stream_target)},
     ]
-    imports = [
+    imports: list[dict[str, object]] = [
         {
             "service": f"sink@{KENT}", "protocol": "udp", "listen": host_port(door), "idle_timeout_s": 2,
             **(rate if at == "import" else {}),

@@ -10,8 +10,8 @@ from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport Association, Stream
 
 
-# Begin an association for a new client of an import, who has sent a datagram of n bytes. NULL: it may have none, and its
-# datagram is counted as dropped.
+# Begin an association for a new client of an import, who has sent a datagram of n bytes. NULL: it may have none, and
+# its datagram is counted as dropped.
 cdef Association* datagrams_admit(Shard* shard, Clients* clients, const uint8_t* client, const uint8_t* local,
                                   uint32_t hash, uint32_t n) noexcept nogil
 

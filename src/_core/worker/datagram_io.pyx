@@ -318,8 +318,8 @@ cdef void datagram_io_flush(Worker* self) noexcept nogil:
         if n < 0 and errno == EINTR:
             continue
         if n <= 0:
-            # The first one was refused. What ICMP has told is met by the datagram that is sent next: behind one that was
-            # sent, the call stops there and forgets why. So that one goes with the next call, and is sent; the
+            # The first one was refused. What ICMP has told is met by the datagram that is sent next: behind one that
+            # was sent, the call stops there and forgets why. So that one goes with the next call, and is sent; the
             # target's machine answers as before, and the last answer is read with the socket.
             refused(self, space.out_streams[at], errno)
             at += 1
