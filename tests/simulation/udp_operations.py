@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BLOCKED_MS = 20_000  # at most: back-off and probes go on meanwhile
-UNWANTED_MS = 10_000
+UNWANTED_MS = 4_000  # at most: no longer than what is looked at in the end is waited for
 REST_MS = 60_000
 
 
