@@ -84,7 +84,7 @@ async def test_an_import_comes_up_with_a_socket_of_datagrams(realm: Realm) -> No
     assert realm.met.node.plane.tells_each_end
     assert not realm.met.node.plane.tells_limits
     (row,) = realm.met.core.published["imports"]
-    assert row[7] == (120_000, 300_000, 200, 4_096, 256, 1_000, ())
+    assert row[7] == (120_000, 300_000, 200, 4_096, 256, 400, ())
     (exported,) = realm.kent.core.published["exports"]
     assert exported[9] == (10_000, 10_000, 200)
     # Its row bounds associations, and a bound of streams would do it twice.

@@ -63,7 +63,7 @@ def test_limits_of_datagrams_are_judged_by_what_holds_without_them() -> None:
     cases: dict[str, list[str]] = {
         "max_streams_per_source": ["WIDENS", "300 (was 256)"],
         "max_streams": ["NARROWS", "300 (was 4096)"],
-        "new_streams_per_second": ["NARROWS", "300 (was 1000)"],
+        "new_streams_per_second": ["NARROWS", "300 (was 400)"],
         "idle_timeout_s": ["WIDENS", "300 (was 120)"],
     }
     for key, (kind, words) in cases.items():

@@ -68,7 +68,7 @@ def test_rows_have_milliseconds_and_the_limits_in_force() -> None:
     assert export_datagrams(export()) == (120_000, 300_000, 200)
     assert export_datagrams(export(53)) == (10_000, 10_000, 200)
     assert export_datagrams(export(idle_s=30)) == (30_000, 30_000, 200)
-    assert import_datagrams(entry()) == (120_000, 300_000, 50, 4_096, 256, 1_000, ())
+    assert import_datagrams(entry()) == (120_000, 300_000, 50, 4_096, 256, 400, ())
     given = import_datagrams(entry(sources=("10.0.0.0/8", "2001:db8::/32"), streams=9, per_source=3, new_per_second=7))
     assert given == (120_000, 300_000, 50, 9, 3, 7, (("10.0.0.0", 8), ("2001:db8::", 32)))
 
