@@ -53,6 +53,7 @@ def test_one_that_goes_away_is_heard_of_at_the_next_frame() -> None:
         fields = end[SETUP]
         assert isinstance(fields, tuple)
         received, drops = fields[-2:]
-        assert received + sum(drops) == many + 1
-        # Each of them was given to the system, or is counted as not.
-        assert dropped(across.far).keys() <= {"unreachable"}
+        assert 2 <= received + sum(drops) <= many + 1
+        # Each was given to the system, or is counted as not. Those of later frames find no association any more.
+        until(lambda: count(across.far, "received") + sum(dropped(across.far).values()) == many + 1)
+        assert dropped(across.far).keys() <= {"unreachable", "no_stream"}
